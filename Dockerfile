@@ -1,0 +1,69 @@
+# MLHub: hub, proxy, nginx and sshd in one image. What runs is chosen by START_* variables.
+#
+# BASE_IMAGE is what is released. BUILD_IMAGE is what the two build stages start from: the same
+# image, or one that knows the certificates a build machine needs to reach its package mirrors.
+ARG BASE_IMAGE=debian:trixie-slim
+ARG BUILD_IMAGE=${BASE_IMAGE}
+
+# ---- python: a virtual environment with the locked packages and the product, byte-compiled ----
+# It has no pip of its own: the build stage's pip fills it from outside.
+FROM ${BUILD_IMAGE} AS python
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends ca-certificates python3-pip python3-venv \
+ && rm -rf /var/lib/apt/lists/*
+RUN python3 -m venv --without-pip /opt/mlhub
+COPY docker/requirements/hub.txt /tmp/hub.txt
+RUN python3 -m pip --python /opt/mlhub/bin/python install --no-cache-dir --no-compile --require-hashes -r /tmp/hub.txt \
+ && find /opt/mlhub -type d -name tests -path '*/site-packages/*' -prune -exec rm -rf {} + \
+ && find /opt/mlhub -name '*.so' -path '*/site-packages/*' -exec chmod a+rx {} +
+RUN /opt/mlhub/bin/python -m compileall -q -j0 --invalidation-mode unchecked-hash /opt/mlhub/lib
+COPY mlhub /opt/mlhub/lib/python3.13/site-packages/mlhub
+COPY mlhubspawner /opt/mlhub/lib/python3.13/site-packages/mlhubspawner
+RUN /opt/mlhub/bin/python -m compileall -q --invalidation-mode unchecked-hash \
+      /opt/mlhub/lib/python3.13/site-packages/mlhub /opt/mlhub/lib/python3.13/site-packages/mlhubspawner
+
+# ---- node: configurable-http-proxy from its lock file ----
+FROM ${BUILD_IMAGE} AS node
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends ca-certificates nodejs npm \
+ && rm -rf /var/lib/apt/lists/*
+WORKDIR /opt/chp
+COPY docker/proxy/package.json docker/proxy/package-lock.json ./
+RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund && npm cache clean --force
+
+# ---- the image: Debian's nginx, sshd, node and python, and what the stages above made ----
+# Programs run under accounts of their own; limited-user is the one that ssh clients name.
+FROM ${BASE_IMAGE}
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends \
+      ca-certificates libnginx-mod-stream libnginx-mod-stream-js nftables nginx-light nodejs openssh-server python3 tini \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/* /etc/ssh/ssh_host_* /etc/nginx/sites-enabled \
+           /usr/share/doc /usr/share/man /usr/share/locale /usr/share/info /usr/share/icons
+RUN groupadd --gid 1000 hub && useradd --uid 1000 --gid hub --no-create-home --home-dir /data --shell /usr/sbin/nologin hub \
+ && groupadd --gid 1001 chp && useradd --uid 1001 --gid chp --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin chp \
+ && groupadd --gid 1002 edge && useradd --uid 1002 --gid edge --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin edge \
+ && groupadd --gid 1003 limited-user && useradd --uid 1003 --gid limited-user --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin --password '*' limited-user \
+ && install -d -o hub -g hub -m 0750 /data && install -d -o hub -g hub -m 0755 /run/mlhub /run/sshd
+COPY --from=node /opt/chp /opt/chp
+COPY --from=python /opt/mlhub /opt/mlhub
+COPY resources /resources
+# The documented place of the logo.
+RUN mkdir -p /usr/local/share && ln -s /opt/mlhub/share/jupyterhub /usr/local/share/jupyterhub \
+ && ln -s /opt/chp/node_modules/.bin/configurable-http-proxy /usr/local/bin/configurable-http-proxy
+ENV PATH=/opt/mlhub/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+    LANG=C.UTF-8 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+VOLUME /data
+EXPOSE 8080
+HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python", "-I", "-m", "mlhub.boot.health"]
+ENTRYPOINT ["tini", "-g", "--", "python", "-m", "mlhub.boot"]
+# Last, so that a change of them rebuilds nothing.
+ARG VERSION=dev
+ARG REVISION=unknown
+ARG BUILD_DATE=unknown
+LABEL org.opencontainers.image.title="MLHub" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.created="${BUILD_DATE}"

@@ -1,0 +1,1 @@
+"""The places where workspaces can run, one module or folder each."""

@@ -1,0 +1,1 @@
+"""Workspaces as containers of a Docker engine (or Podman's Docker API). Only here may ``docker`` be imported."""

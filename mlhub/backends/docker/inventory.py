@@ -1,0 +1,243 @@
+"""What belongs to one hub on one Docker engine; the port of ``mlhub.backends.base`` for Docker.
+
+Promise: the engine's labels are the only record. Nothing here depends on the hub's database, so
+workspaces are found again after the hub's container and its database were created anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from datetime import datetime
+from typing import Any
+
+from docker.errors import APIError, NotFound
+
+from mlhub.backends.base import Address, Backend, Kind, Resource, Workspace
+from mlhub.backends.docker import own, volumes
+from mlhub.backends.docker.engine import Engine
+from mlhub.backends.docker.networks import Networks
+from mlhub.errors import BackendError, NameTakenError
+from mlhub.workspace.identity import LABEL_ORIGIN, LABEL_SERVER, LABEL_USER, Identity
+
+LABEL_PORT = "mlhub.port"
+RETRY_SECONDS = 10.0
+log = logging.getLogger(__name__)
+
+
+class DockerBackend(Backend):
+    """Look after everything of one hub on one engine."""
+
+    def __init__(
+        self,
+        hub_name: str,
+        engine: Engine | None = None,
+        pool: str = "10.64.0.0/12",
+        prefix: int = 27,
+        extra_labels: dict[str, str] | None = None,
+    ) -> None:
+        self.hub_name = hub_name
+        self.engine = engine or Engine()
+        self.extra_labels = dict(extra_labels or {})
+        self.networks = Networks(self.engine, hub_name, pool, prefix, self.extra_labels)
+        self.own_container: dict[str, Any] | None = None
+        self._settled: asyncio.Task[None] | None = None
+        self._deletions: dict[Identity, asyncio.Task[None]] = {}
+        self._background: set[asyncio.Task[Any]] = set()
+
+    async def settle(self) -> None:
+        """Find the hub's own container and join the networks of running workspaces; once, however often called."""
+        if self._settled is None or (self._settled.done() and (self._settled.cancelled() or self._settled.exception())):
+            self._settled = asyncio.create_task(self._settle())
+        await asyncio.shield(self._settled)
+
+    async def _settle(self) -> None:
+        self.own_container = await own.find_own_container(self.engine)
+        if self.own_container:
+            self.networks.hub_id = self.own_container["Id"]
+            if not await own.rename_own_container(self.engine, self.own_container, self.hub_name):
+                log.info("The hub's container keeps its name; workspaces reach it as %s all the same.", self.hub_name)
+        await self.networks.settle()
+
+    async def list_workspaces(self, user: str | None = None) -> list[Workspace]:
+        with self.engine.sentences():
+            return [workspace for entry in await self._list_containers(user) if (workspace := _read_workspace(entry))]
+
+    async def list_resources(self, user: str | None = None) -> list[Resource]:
+        with self.engine.sentences():
+            labels = _make_filter(self.hub_name, user)
+            containers, networks, found = await asyncio.gather(
+                self._list_containers(user),
+                self.engine.call("networks", filters={"label": labels}),
+                volumes.list_volumes(self.engine, self.hub_name, user),
+            )
+        resources = [_read_resource(Kind.WORKSPACE, entry["Names"][0].lstrip("/"), entry, float(entry["Created"])) for entry in containers]
+        resources += [_read_resource(Kind.NETWORK, entry["Name"], entry, _seconds(entry.get("Created"))) for entry in networks]
+        resources += [_read_resource(Kind.VOLUME, entry["Name"], entry, _seconds(entry.get("CreatedAt"))) for entry in found.live]
+        resources += [
+            _read_resource(Kind.VOLUME, entry["Name"], entry, _seconds(entry.get("CreatedAt")), at) for entry, at in found.trashed
+        ]
+        return [resource for resource in resources if resource]
+
+    async def remove(self, resource: Resource) -> None:
+        identity = Identity(self.hub_name, resource.user, resource.server or "")
+        with self.engine.sentences():
+            if resource.kind is Kind.WORKSPACE:
+                await self.remove_container(identity, resource.name)
+            elif resource.kind is Kind.NETWORK:
+                await self.networks.remove(identity)
+            elif resource.trashed_at is not None:
+                await volumes.remove_for_good(self.engine, identity, resource.name)
+            else:
+                found = await volumes.list_volumes(self.engine, self.hub_name, resource.user, resource.server)
+                for volume in found.live:
+                    if volume["Name"] == resource.name:
+                        await volumes.bury(self.engine, identity, volume, self.extra_labels, time.time())
+
+    async def restore(self, resource: Resource) -> None:
+        with self.engine.sentences():
+            await volumes.take_out_of_trash(self.engine, Identity(self.hub_name, resource.user, resource.server or ""), resource.name)
+
+    async def address(self, identity: Identity) -> Address | None:
+        with self.engine.sentences():
+            labels = [f"{key}={value}" for key, value in identity.labels.items()]
+            for entry in await self.engine.call("containers", filters={"label": labels}):
+                workspace = _read_workspace(entry)
+                if workspace and workspace.identity == identity and workspace.address:
+                    return workspace.address
+        return None
+
+    async def delete_workspace(self, identity: Identity) -> None:
+        """Remove container and network and trash the volume; where the engine fails, go on trying in the background.
+
+        JupyterHub forgets the server whatever happens here, and a new one of that name must not get the old data:
+        ``finish_deletion`` makes its start wait.
+        """
+        try:
+            await self._delete(identity)
+        except BackendError:
+            if identity not in self._deletions:
+                self._deletions[identity] = asyncio.create_task(self._retry_deletion(identity))
+            raise
+
+    async def finish_deletion(self, identity: Identity) -> None:
+        """Complete a deletion that is still due before its name is used again."""
+        task = self._deletions.pop(identity, None)
+        if task is not None:
+            task.cancel()
+            await self.delete_workspace(identity)
+
+    async def remove_container(self, identity: Identity, name: str) -> None:
+        """Remove a container of this workspace, running or not; refuse to touch another's."""
+        container = await self.engine.find("inspect_container", name)
+        if container is None:
+            return
+        verify_owner(identity, name, container)
+        try:
+            await self.engine.call("remove_container", container["Id"], v=True, force=True)
+        except APIError as error:
+            # 409: a removal is under way already.
+            if not isinstance(error, NotFound) and error.status_code != 409:
+                raise
+
+    def release_network(self, identity: Identity) -> None:
+        """Take the hub out of a network that nothing runs in any more, a little later and in the background."""
+
+        async def release() -> None:
+            with self.engine.sentences():
+                await self.networks.release(identity)
+
+        self._keep(asyncio.create_task(release()))
+
+    async def _delete(self, identity: Identity) -> None:
+        with self.engine.sentences():
+            labels = [f"{key}={value}" for key, value in identity.labels.items()]
+            for entry in await self.engine.call("containers", all=True, filters={"label": labels}):
+                await self.remove_container(identity, entry["Id"])
+            await volumes.move_to_trash(self.engine, identity, self.extra_labels, time.time())
+            if not await self._list_containers(identity.user):
+                await self.networks.remove(identity)
+
+    async def _retry_deletion(self, identity: Identity) -> None:
+        while True:
+            await asyncio.sleep(RETRY_SECONDS)
+            try:
+                await self._delete(identity)
+            except BackendError as error:
+                log.warning("Deleting %s is still due: %s", identity.container, error)
+            else:
+                self._deletions.pop(identity, None)
+                return
+
+    async def _list_containers(self, user: str | None) -> list[dict[str, Any]]:
+        # Containers without a server name are no workspaces (the guard's short-lived ones).
+        return list(await self.engine.call("containers", all=True, filters={"label": [*_make_filter(self.hub_name, user), LABEL_SERVER]}))
+
+    def _keep(self, task: asyncio.Task[Any]) -> None:
+        self._background.add(task)
+
+        def report(done: asyncio.Task[Any]) -> None:
+            self._background.discard(done)
+            if not done.cancelled() and done.exception():
+                log.warning("%s", done.exception())
+
+        task.add_done_callback(report)
+
+
+def verify_owner(identity: Identity, name: str, container: dict[str, Any]) -> None:
+    """Refuse a container whose labels do not name this workspace."""
+    if not identity.owns(container.get("Config", {}).get("Labels")):
+        raise NameTakenError(
+            f"A container named {name!r} exists already and does not belong to this workspace. Ask your administrator to remove or rename it."
+        )
+
+
+def read_address(networks: dict[str, Any] | None, port: int, preferred: str = "") -> Address | None:
+    """Read a container's address from the engine's description of its networks."""
+    networks = networks or {}
+    candidates = [networks[preferred]] if preferred in networks else list(networks.values())
+    for endpoint in candidates:
+        if endpoint.get("IPAddress"):
+            return Address(endpoint["IPAddress"], port)
+    return None
+
+
+def _make_filter(hub: str, user: str | None) -> list[str]:
+    return [f"{LABEL_ORIGIN}={hub}"] + ([f"{LABEL_USER}={user}"] if user is not None else [])
+
+
+def _read_workspace(entry: dict[str, Any]) -> Workspace | None:
+    labels = entry.get("Labels") or {}
+    identity = Identity.from_labels(labels)
+    if identity is None:
+        return None
+    is_running = entry.get("State") in {"running", "paused", "restarting"}
+    port = labels.get(LABEL_PORT, "")
+    networks = (entry.get("NetworkSettings") or {}).get("Networks")
+    return Workspace(
+        identity=identity,
+        name=entry["Names"][0].lstrip("/"),
+        image=entry.get("Image", ""),
+        is_running=is_running,
+        created_at=float(entry["Created"]),
+        # Workspaces of the original product carry no port label; they all answer on 8080.
+        address=read_address(networks, int(port) if port.isdecimal() else 8080, identity.network) if is_running else None,
+        labels=labels,
+    )
+
+
+def _read_resource(kind: Kind, name: str, entry: dict[str, Any], created_at: float, trashed_at: float | None = None) -> Resource | None:
+    labels = entry.get("Labels") or {}
+    identity = Identity.from_labels(labels)
+    if identity is None:
+        return None
+    return Resource(kind, name, identity.user, labels.get(LABEL_SERVER), created_at, trashed_at, labels)
+
+
+def _seconds(timestamp: str | None) -> float:
+    """Seconds since the epoch of the engine's timestamps, which carry nanoseconds or no fraction."""
+    try:
+        return datetime.fromisoformat(timestamp or "").timestamp()
+    except ValueError:
+        return 0.0

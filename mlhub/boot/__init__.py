@@ -1,0 +1,1 @@
+"""The start of the container: settings → data directory → certificates → rendered files → programs."""

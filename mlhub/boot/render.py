@@ -1,0 +1,79 @@
+"""Templates and settings in, whole files out. Nothing is ever edited in place."""
+
+from __future__ import annotations
+
+import resource
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from mlhub.settings import HOST_PORT, Settings
+
+CONNECTIONS_MAX = 16384
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Say where each listener is, as nginx writes addresses (``unix:/path`` or ``host:port``)."""
+
+    chp_public: str
+    chp_api: str
+    sshd: str
+    sshd_port: int
+
+    @property
+    def chp_public_socket(self) -> Path | None:
+        """Return CHP's public socket file, if it listens on one."""
+        return Path(self.chp_public.removeprefix("unix:")) if self.chp_public.startswith("unix:") else None
+
+    @property
+    def chp_api_socket(self) -> Path | None:
+        """Return CHP's API socket file, if it listens on one."""
+        return Path(self.chp_api.removeprefix("unix:")) if self.chp_api.startswith("unix:") else None
+
+
+def make_addresses(settings: Settings, *, other_proxy: bool = False) -> Addresses:
+    """Return where everything listens: sockets where all share the container, else TCP."""
+    sshd_port = 2222 if settings.start_nginx else 22
+    sshd = settings.sshd_target or f"127.0.0.1:{sshd_port}"
+    if settings.is_self_contained and not other_proxy:
+        run = settings.mlhub_run_dir
+        return Addresses(f"unix:{run}/chp/public.sock", f"unix:{run}/chp-api/api.sock", sshd, sshd_port)
+    return Addresses("127.0.0.1:8000", "127.0.0.1:8001", sshd, sshd_port)
+
+
+class Renderer:
+    """Render the product's templates with one context."""
+
+    def __init__(self, settings: Settings, addresses: Addresses, *, own_certificate: bool = False) -> None:
+        self._environment = Environment(
+            loader=FileSystemLoader([settings.mlhub_resources_dir / "templates", settings.mlhub_resources_dir / "html"]),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+            autoescape=lambda name: bool(name) and ".html" in name,
+        )
+        match = HOST_PORT.match(addresses.sshd)
+        self._context = {
+            "settings": settings,
+            "addresses": addresses,
+            "run": settings.mlhub_run_dir,
+            "resources": settings.mlhub_resources_dir,
+            "data": settings.data_volume_container,
+            "worker_connections": make_worker_connections(),
+            "sshd_is_local": bool(match and match["host"] == "127.0.0.1"),
+            "own_certificate": own_certificate,
+        }
+
+    def render(self, template: str, **extra: object) -> str:
+        """Return the rendered text; an undefined name is an error."""
+        return self._environment.get_template(template).render(**self._context, **extra)
+
+
+def make_worker_connections() -> int:
+    """Return nginx's connections per worker: a client costs about four descriptors, some stay free for files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = hard if hard != resource.RLIM_INFINITY else 65536
+    return max(512, min(CONNECTIONS_MAX, max(soft, limit) - 256))

@@ -1,0 +1,46 @@
+"""Run the user's config file on the prepared ``c``, so that it can read what is already there.
+
+JupyterHub's ``load_subconfig`` would hand it an empty config, and the documented
+``c.Spawner.workspace_images = [c.Spawner.image, "…"]`` would fail.
+"""
+
+from __future__ import annotations
+
+import traceback
+from pathlib import Path
+
+from traitlets.config import Config
+
+from mlhub.errors import ConfigurationError
+from mlhub.settings import Settings
+
+NAME = "jupyterhub_user_config.py"
+
+
+def find_user_config(settings: Settings) -> Path | None:
+    """Return the copy that boot made readable for the hub, else the mounted file, else None."""
+    for folder in (settings.mlhub_run_dir, settings.mlhub_resources_dir):
+        if (folder / NAME).is_file():
+            return folder / NAME
+    return None
+
+
+def run_user_config(c: Config, file: Path, *, shown_as: Path | None = None) -> None:
+    """Execute ``file`` with ``c``, ``get_config`` and ``load_subconfig`` as JupyterHub's own files have them.
+
+    Raises ``ConfigurationError`` that names the file, the line and the reason.
+    """
+    shown = shown_as or file
+
+    def load_subconfig(name: str, path: str | None = None) -> None:
+        run_user_config(c, Path(path or shown.parent) / name)
+
+    names = {"c": c, "get_config": lambda: c, "load_subconfig": load_subconfig, "__file__": str(shown), "__name__": "jupyterhub_user_config"}
+    try:
+        exec(compile(file.read_bytes(), str(shown), "exec"), names)  # noqa: S102 - it is the site's own configuration
+    except ConfigurationError:
+        raise
+    except Exception as error:  # the file may raise anything
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(shown)]
+        line = frames[-1].lineno if frames else getattr(error, "lineno", None)
+        raise ConfigurationError(f"{shown}, line {line}: {type(error).__name__}: {error}. Correct the file and start the container again.") from error

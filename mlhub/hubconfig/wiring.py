@@ -1,0 +1,95 @@
+"""What a deployment is, and what joins its parts: facts are set last, wiring appends and never assigns."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from traitlets.config import Config, LazyConfigValue
+
+from mlhub.auth.policy import resolve_authenticator
+from mlhub.errors import ConfigurationError
+from mlhub.settings import Settings
+
+MISSING = object()
+
+
+def list_facts(settings: Settings) -> dict[tuple[str, str], tuple[Any, str]]:
+    """Return what the deployment has decided: (class, trait) → (value, where to change it)."""
+    run = settings.mlhub_run_dir
+    facts: dict[tuple[str, str], tuple[Any, str]] = {
+        ("JupyterHub", "base_url"): (settings.mlhub_base_url, "MLHUB_BASE_URL (in the chart: mlhub.baseUrl)"),
+        ("JupyterHub", "hub_ip"): ("0.0.0.0", "nothing: workspaces reach the hub there"),  # noqa: S104
+        ("JupyterHub", "hub_port"): (8081, "nothing: workspaces reach the hub there"),
+        ("ConfigurableHTTPProxy", "should_start"): (False, "START_CHP: the proxy runs beside the hub, not under it"),
+    }
+    if settings.is_self_contained:
+        facts["ConfigurableHTTPProxy", "api_url"] = (f"http+unix://{quote(f'{run}/chp-api/api.sock', safe='')}", "ADDITIONAL_ARGS")
+    else:
+        facts["ConfigurableHTTPProxy", "api_url"] = ("http://127.0.0.1:8001", "ADDITIONAL_ARGS")
+    if settings.configproxy_auth_token:
+        facts["ConfigurableHTTPProxy", "auth_token"] = (settings.configproxy_auth_token.get_secret_value(), "CONFIGPROXY_AUTH_TOKEN (in the chart: mlhub.secretToken)")
+    if settings.mlhub_debug:
+        facts["JupyterHub", "debug"] = (True, "MLHUB_DEBUG (in the chart: mlhub.debug)")
+    return facts
+
+
+def apply_facts(c: Config, settings: Settings) -> None:
+    """Set the facts on ``c``.
+
+    Raises ``ConfigurationError`` when the user's file says otherwise; both places are named.
+    """
+    for (owner, trait), (value, place) in list_facts(settings).items():
+        configured = _get(c, owner, trait)
+        if configured is MISSING:
+            setattr(c[owner], trait, value)
+        elif _normalise(trait, configured) != value:
+            shown = "another value" if trait == "auth_token" else f"{configured!r}"
+            raise ConfigurationError(f"jupyterhub_user_config.py sets c.{owner}.{trait} to {shown}, but this deployment has decided {'otherwise' if trait == 'auth_token' else repr(value)}. Remove the line; the place to change it is {place}.")
+        else:
+            setattr(c[owner], trait, value)
+    for trait in ("ip", "port", "bind_url"):
+        configured = _get(c, "JupyterHub", trait)
+        if configured is not MISSING and (trait, configured) not in {("port", 8000), ("ip", "")}:
+            raise ConfigurationError(f"jupyterhub_user_config.py sets c.JupyterHub.{trait} to {configured!r}, but nginx serves the one public port 8080. Remove the line and publish another port of the host: --publish 9090:8080")
+    # The proxy reaches the hub inside the container; workspaces reach it under HUB_NAME (the spawner's hub_connect_url).
+    c.JupyterHub.setdefault("hub_connect_ip", "127.0.0.1")
+    c.JupyterHub.bind_url = f"http://127.0.0.1:8000{settings.mlhub_base_url}"
+
+
+def wire(c: Config, settings: Settings) -> None:
+    """Join the product's own classes, pages and templates to what was configured."""
+    if _get(c, "JupyterHub", "proxy_class") is MISSING:
+        c.JupyterHub.proxy_class = "mlhub.hubconfig.proxy.WatchedProxy"
+    resources = settings.mlhub_resources_dir
+    allow_list = resources / "users" / "dynamic_whitelist.txt" if settings.dynamic_whitelist_enabled else None
+    c.JupyterHub.authenticator_class = resolve_authenticator(c.JupyterHub.authenticator_class, allow_list)
+    _append(c, "JupyterHub", "template_paths", str(resources / "html"))
+    _append(c, "JupyterHub", "extra_handlers", (r"/mlhub-static/(.*)", "mlhub.pages.static.StaticHandler", {"path": str(resources / "static")}))
+    facts = {
+        "hub_name": settings.hub_name,
+        "network_pool": settings.mlhub_network_pool,
+        "network_prefix": settings.mlhub_network_prefix,
+        "stop_seconds": settings.mlhub_stop_seconds,
+        "data_dir": str(settings.data_volume_container),
+        "host_guard": settings.mlhub_host_guard,
+    }
+    for trait, value in facts.items():
+        setattr(c.MLHubDockerSpawner, trait, value)
+
+
+def _get(c: Config, owner: str, trait: str) -> Any:
+    section = c.get(owner, {})
+    value = section.get(trait, MISSING) if trait in section else MISSING
+    return MISSING if isinstance(value, LazyConfigValue) else value
+
+
+def _normalise(trait: str, value: Any) -> Any:
+    if trait == "base_url" and isinstance(value, str):
+        return "/" + value.strip("/") + "/" if value.strip("/") else "/"
+    return value
+
+
+def _append(c: Config, owner: str, trait: str, value: Any) -> None:
+    configured = _get(c, owner, trait)
+    setattr(c[owner], trait, [*([] if configured is MISSING else configured), value])

@@ -1,0 +1,1 @@
+"""Handlers that the hub serves beside its own pages."""

@@ -1,0 +1,235 @@
+"""The environment, read once: every documented variable as one typed, frozen field.
+
+Promise: this module is the only reader of ``os.environ`` in the product.
+``mlhub.boot`` builds the settings and hands them to the other processes as a file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_serializer, field_validator, model_validator
+
+from mlhub.errors import SettingsError
+
+DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?\Z")
+HOST_PORT = re.compile(r"(?P<host>\[[0-9a-fA-F:]+\]|[^:\s/]+):(?P<port>\d{1,5})\Z")
+
+# Names that begin like ours but belong to a shell, an ssh client or Kubernetes' service links.
+_FOREIGN = re.compile(r"(SSH_(AUTH_SOCK|AGENT_\w+|CLIENT|CONNECTION|TTY|ASKPASS\w*)|\w+_SERVICE_\w+|\w+_PORT(_\d+\w*)?|SSL_CERT_\w+)\Z")
+_FAMILIES = ("MLHUB_", "START_", "SSH_", "HUB_", "CLEANUP_", "DYNAMIC_", "SSL_", "SSHD_", "EXECUTION_", "ADDITIONAL_", "DEFAULT_WORKSPACE_")
+# Read by scripts/ on the host and handed on; nothing inside the container looks at them.
+_HOST_ONLY = {"MLHUB_PORT", "MLHUB_IMAGE", "MLHUB_DATA"}
+
+
+class Settings(BaseModel):
+    """Hold the environment of one container, checked.
+
+    Raises ``SettingsError`` through ``Settings.from_environment``; a field's description is
+    the text of the reference page.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    hub_name: str = Field("mlhub", description="Name of this hub: prefix or suffix of everything it creates, and the DNS name under which workspaces reach it. A DNS label of 1 to 5 characters.")
+    execution_mode: Literal["local", "k8s"] = Field("local", description="`local` starts workspaces on a Docker host, `k8s` in a Kubernetes cluster.")
+    ssl_enabled: bool = Field(False, description="Serve HTTPS (and SSH) on the public port; plain HTTP is redirected. Without a certificate of your own one is generated once and kept under the data directory.")
+    start_nginx: bool = Field(True, description="Start nginx, the one public port. Without it CHP listens on 8000 and sshd on 22.")
+    start_jhub: bool = Field(True, description="Start the hub.")
+    start_chp: bool | None = Field(None, description="Start the proxy (CHP). Unset means beside the hub on Docker, and not in the hub's container on Kubernetes.")
+    start_ssh: bool = Field(True, description="Start sshd, the SSH door to the workspaces.")
+    additional_args: str = Field("", description="Further arguments for CHP, for example `--ip=0.0.0.0 --api-ip=0.0.0.0`.")
+    configproxy_auth_token: SecretStr | None = Field(None, description="Token between hub and proxy. Generated once and kept under the data directory when both run in one container.")
+    dynamic_whitelist_enabled: bool = Field(False, description="Let only the users named in `/resources/users/dynamic_whitelist.txt` (one per line, read again when it changes) log in, whatever the authenticator. If the file does not exist, the authenticator's own rules apply.")
+    cleanup_interval_seconds: int = Field(3600, ge=-1, description="Seconds between two passes of the cleanup service; `-1` switches the timer off.")
+    is_cleanup_service_enabled: bool = Field(True, description="Run the cleanup service beside the hub.")
+    default_workspace_port: int = Field(8080, ge=1, le=65535, description="Port on which workspaces listen when neither the image catalogue nor the user config says otherwise.")
+    data_volume_container: Path = Field(Path("/data"), description="Directory inside the container that holds everything worth keeping.")
+
+    sshd_target: str = Field("", description="`host:port` of the sshd behind the public port; set by the chart, where sshd runs in the hub's pod.")
+    ssh_permit_target_host: str = Field("*", description="Extra filter on the workspace names that SSH may reach (a shell pattern).")
+    ssh_permit_target_port: str = Field("*", description="Extra filter on the port that SSH may reach, or `*`.")
+    ssh_target_labels: str = Field("", description="Labels of the containers that bring their own keys, `name=value`, comma separated.")
+    ssh_target_publickey_api_port: int = Field(8080, ge=1, le=65535, description="Port of the `/publickey` endpoint of workspaces that bring their own keys.")
+    ssh_target_key_path: str = Field("~/.ssh/id_ed25519.pub", description="Public key file inside workspaces that bring their own keys.")
+    manual_auth_file: str = Field("false", description="`true`, or the path of a hand-kept key file, to let those keys in as well.")
+
+    docker_host: str = Field("", description="Address of the container engine; `unix:///var/run/docker.sock` when unset.")
+    docker_tls_verify: str = Field("", description="As for the docker command.")
+    docker_cert_path: str = Field("", description="As for the docker command.")
+
+    mlhub_hostnames: tuple[str, ...] = Field((), description="Names and addresses under which people reach this hub, comma separated. They go into the generated certificate and into the printed address.")
+    mlhub_admin_password: SecretStr | None = Field(None, description="Create the user `admin` with this password at first boot instead of printing a one-time setup link. Also as `MLHUB_ADMIN_PASSWORD_FILE`.")
+    mlhub_trusted_proxies: tuple[str, ...] = Field((), description="Addresses (CIDR, comma separated) of proxies in front of the public port whose `X-Forwarded-*` headers are believed.")
+    mlhub_workspace_image: str = Field("mltooling/ml-workspace:latest", description="Image of workspaces when nobody chooses another.")
+    mlhub_network_pool: str = Field("10.64.0.0/12", description="Private address range from which each user's network takes a subnet.")
+    mlhub_network_prefix: int = Field(27, ge=16, le=29, description="Size of each user's subnet, as a prefix length.")
+    mlhub_host_guard: bool = Field(True, description="Keep workspaces away from the Docker host's own ports and from link-local (cloud metadata) addresses with a small nftables table of our own on the host.")
+    mlhub_base_url: str = Field("/", description="Path under which the hub is served. The chart's `mlhub.baseUrl`.")
+    mlhub_debug: bool = Field(False, description="Log more. The chart's `mlhub.debug`.")
+    mlhub_stop_seconds: int = Field(10, ge=1, le=600, description="Seconds a workspace gets to end by itself when it is stopped.")
+
+    mlhub_resources_dir: Path = Field(Path("/resources"), description="Directory of configuration and templates inside the image.")
+    mlhub_run_dir: Path = Field(Path("/run/mlhub"), description="Directory for sockets and rendered files; emptied at each boot.")
+
+    @field_validator("mlhub_hostnames", "mlhub_trusted_proxies", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("mlhub_trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for entry in value:
+            try:
+                ipaddress.ip_network(entry, strict=False)
+            except ValueError:
+                raise ValueError(f"has the entry {entry!r}, which is neither an address nor a CIDR range. Write e.g. 10.0.0.0/8,192.0.2.7.") from None
+        return value
+
+    @field_validator("mlhub_network_pool")
+    @classmethod
+    def _is_private_network(cls, value: str) -> str:
+        try:
+            network = ipaddress.ip_network(value)
+        except ValueError as error:
+            raise ValueError(f"is not an IPv4 range ({error}). Write e.g. 10.64.0.0/12.") from None
+        if network.version != 4 or not network.is_private:
+            raise ValueError("is not a private IPv4 range; public addresses would become unreachable from workspaces. Write e.g. 10.64.0.0/12.")
+        return value
+
+    @field_validator("sshd_target")
+    @classmethod
+    def _is_host_port(cls, value: str) -> str:
+        if value and not HOST_PORT.match(value):
+            raise ValueError("is not host:port. Write e.g. hub:22.")
+        return value
+
+    @field_validator("docker_host")
+    @classmethod
+    def _is_engine_address(cls, value: str) -> str:
+        if value and not value.startswith(("unix:///", "tcp://", "http://", "https://")):
+            raise ValueError("is not an engine address (unix:///path or tcp://host:port).")
+        return value
+
+    @field_validator("mlhub_base_url")
+    @classmethod
+    def _is_path(cls, value: str) -> str:
+        value = "/" + value.strip("/") + "/" if value.strip("/") else "/"
+        if not re.fullmatch(r"[A-Za-z0-9/_~.-]+", value) or "//" in value:
+            raise ValueError("is not a URL path of letters, digits, '-', '_', '.', '~' and '/'. Write e.g. /mlhub.")
+        return value
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> Settings:
+        if not DNS_LABEL.match(self.hub_name) or (self.execution_mode == "local" and len(self.hub_name) > 5) or len(self.hub_name) > 40:
+            limit = "1-5 characters" if self.execution_mode == "local" else "1-40 characters"
+            raise ValueError(f"HUB_NAME={self.hub_name!r} is not a DNS label (a-z, 0-9, '-'; {limit}). Pass e.g. --env HUB_NAME=mlhub.")
+        pool = ipaddress.ip_network(self.mlhub_network_pool)
+        if self.mlhub_network_prefix < pool.prefixlen:
+            raise ValueError(f"MLHUB_NETWORK_PREFIX={self.mlhub_network_prefix} is larger than the whole MLHUB_NETWORK_POOL={self.mlhub_network_pool}. Choose a prefix from {pool.prefixlen} to 29.")
+        if not (self.start_nginx or self.start_jhub or self.start_chp or self.start_ssh):
+            raise ValueError("START_NGINX, START_JHUB, START_CHP and START_SSH are all off: nothing would run. Leave at least one on.")
+        return self
+
+    @field_serializer("mlhub_admin_password", "configproxy_auth_token", when_used="json")
+    def _reveal(self, value: SecretStr | None) -> str | None:
+        # The file in the run directory is readable by the hub alone; the hub needs the value.
+        return value.get_secret_value() if value else None
+
+    @property
+    def runs_chp(self) -> bool:
+        """Tell whether CHP runs in this container."""
+        if self.start_chp is not None:
+            return self.start_chp and (not self.start_jhub or self.execution_mode == "local")
+        return self.start_jhub and self.execution_mode == "local"
+
+    @property
+    def is_self_contained(self) -> bool:
+        """Tell whether hub, proxy and nginx share this container, so that sockets join them."""
+        return self.start_nginx and self.start_jhub and self.runs_chp and not self.chp_has_addresses
+
+    @property
+    def chp_has_addresses(self) -> bool:
+        """Tell whether ADDITIONAL_ARGS names addresses; CHP refuses those together with sockets."""
+        return bool(re.search(r"--(ip|api-ip|port|api-port)\b", self.additional_args))
+
+    @classmethod
+    def from_environment(cls, environment: dict[str, str] | None = None) -> Settings:
+        """Read the environment (this process's own by default).
+
+        Raises ``SettingsError`` with one sentence for each wrong variable.
+        """
+        environment = dict(os.environ if environment is None else environment)
+        values: dict[str, Any] = {}
+        for name in cls.model_fields:
+            variable = name.upper()
+            value, file = environment.get(variable, ""), environment.get(f"{variable}_FILE", "")
+            if value and file and variable in SECRET_VARIABLES:
+                raise SettingsError(f"{variable} and {variable}_FILE are both set. Keep one of them.")
+            if file and variable in SECRET_VARIABLES:
+                try:
+                    value = Path(file).read_text().rstrip("\n")
+                except (OSError, UnicodeDecodeError) as error:
+                    raise SettingsError(f"{variable}_FILE={file!r} can not be read ({error}). Mount the file or unset the variable.") from error
+            if value.strip():
+                values[name] = value
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise SettingsError("\n".join(_sentence(detail) for detail in error.errors())) from None
+
+    @classmethod
+    def load(cls, file: Path | None = None) -> Settings:
+        """Read the settings that boot wrote into the run directory."""
+        file = file or Path(os.environ.get("MLHUB_RUN_DIR", "/run/mlhub")) / "settings.json"
+        try:
+            return cls.model_validate_json(file.read_bytes())
+        except OSError as error:
+            raise SettingsError(f"{file} can not be read ({error}). It is written by `python -m mlhub.boot`.") from error
+
+
+SECRET_VARIABLES = frozenset({"MLHUB_ADMIN_PASSWORD", "CONFIGPROXY_AUTH_TOKEN"})
+KNOWN_VARIABLES = frozenset(name.upper() for name in Settings.model_fields) | {f"{name}_FILE" for name in SECRET_VARIABLES}
+
+
+def list_misspelt_variables(environment: dict[str, str] | None = None) -> list[str]:
+    """Return a warning for each variable that looks like ours and is none."""
+    warnings = []
+    for name in sorted(os.environ if environment is None else environment):
+        if name in KNOWN_VARIABLES or name in _HOST_ONLY or _FOREIGN.match(name):
+            continue
+        near = difflib.get_close_matches(name, KNOWN_VARIABLES, n=1, cutoff=0.8)
+        if near and not name.startswith("DOCKER_"):
+            warnings.append(f"{name} is not a variable of this image and has no effect. Did you mean {near[0]}?")
+        elif name.startswith("MLHUB_"):
+            warnings.append(f"{name} is not a variable of this image and has no effect. The reference page lists all of them.")
+    return warnings
+
+
+def read_environment() -> dict[str, str]:
+    """Return a copy of this process's environment, for programs that must inherit it."""
+    return dict(os.environ)
+
+
+def _sentence(detail: Any) -> str:
+    message = detail["msg"].removeprefix("Value error, ")
+    if not detail["loc"]:
+        return str(message)
+    variable = str(detail["loc"][0]).upper()
+    shown = "" if variable in SECRET_VARIABLES else f"={str(detail['input'])!r}"
+    kinds = {
+        "bool_parsing": "is neither true nor false. Write true or false.",
+        "int_parsing": "is not a whole number.",
+        "literal_error": f"is not one of {detail.get('ctx', {}).get('expected', '')}.",
+    }
+    if detail["type"] not in kinds and detail["type"] != "value_error":
+        message = message[0].lower() + message[1:] + "."
+    return f"{variable}{shown} {kinds.get(detail['type'], message)}"

@@ -1,0 +1,37 @@
+// What arrives on the public port, told by its first bytes: SSH, TLS, or plain HTTP.
+const SSH = 'SSH-';
+const TLS_HANDSHAKE = 0x16;
+
+function preread(session) {
+    let head = '';
+    session.on('upload', (data, flags) => {
+        head += data;
+        if (head.charCodeAt(0) !== TLS_HANDSHAKE && head.length < SSH.length && SSH.startsWith(head) && !flags.last) {
+            return; // too little to tell yet
+        }
+        session.off('upload');
+        if (head.charCodeAt(0) === TLS_HANDSHAKE) {
+            if (!session.variables.mux_tls) {
+                session.error(`a TLS connection from ${session.remoteAddress} was closed: SSL_ENABLED is not set, this port speaks http`);
+                session.deny();
+                return;
+            }
+            session.variables.mux_kind = 'tls';
+        } else {
+            session.variables.mux_kind = head.startsWith(SSH) ? 'ssh' : 'http';
+        }
+        session.done();
+    });
+}
+
+// An address of 127.0.0.0/8 that stands for this client: sshd counts failures per source (OpenSSH PerSourcePenalties).
+function source(session) {
+    const address = session.variables.proxy_protocol_addr || '';
+    let hash = 0x811c9dc5;
+    for (let i = 0; i < address.length; i++) {
+        hash = Math.imul(hash ^ address.charCodeAt(i), 0x01000193) >>> 0;
+    }
+    return `127.${1 + (hash >>> 24) % 254}.${(hash >>> 16) & 255}.${1 + (hash & 255) % 254}`;
+}
+
+export default { preread, source };

@@ -1,0 +1,128 @@
+"""Run every kind of test there is, or the folders that are named. Installs what the tests need."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
+from pathlib import Path
+
+from tools.console import CACHE, ROOT, ToolError, main_with_sentences, run, stage
+from tools.engine import ensure_engine, install_packages
+from tools.images import HUB, TEST_WORKSPACE, WORKSPACE, ensure_image
+
+# In the order in which a failure teaches most: fast and pure first.
+FOLDERS = ("unit", "render", "hub", "contract", "docker", "image", "browser")
+NEED_ENGINE = {"contract", "docker", "image", "browser"}
+NEED_NODE = {"hub"}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run; end with one line that counts passed and failed tests."""
+    deep = "--deep" in arguments
+    check_only = "--check" in arguments
+    named = [argument.removeprefix("tests/").strip("/") for argument in arguments if not argument.startswith("--")]
+    unknown = [folder for folder in named if not (ROOT / "tests" / folder).exists()]
+    if unknown:
+        raise ToolError(f"tests/{unknown[0]} does not exist. Folders: {', '.join(FOLDERS)}")
+    folders = named or [folder for folder in FOLDERS if any((ROOT / "tests" / folder).glob("test_*.py"))]
+    python = ensure_environment()
+    failures = [] if named else check(python)
+    if check_only:
+        return 1 if failures else 0
+    kinds = {folder.split("/")[0] for folder in folders}
+    if kinds & NEED_NODE and not shutil.which("npm"):
+        install_packages("nodejs", "npm", why="the hub tests run the real proxy")
+    if kinds & NEED_ENGINE:
+        prepare_engine()
+    if "browser" in kinds and not Path("/usr/bin/chromium").exists():
+        install_packages("chromium", why="the browser tests run a real browser")
+    passed = failed = skipped = 0
+    for folder in folders:
+        counts, code = run_pytest(python, folder, deep)
+        passed, failed, skipped = passed + counts[0], failed + counts[1], skipped + counts[2]
+        if code:
+            failures.append(f"tests/{folder}")
+    if failures:
+        print("Failed: " + ", ".join(failures))
+        failed = max(failed, 1)
+    print(f"{passed} passed, {failed} failed, {skipped} skipped", flush=True)
+    return 1 if failures else 0
+
+
+def ensure_environment() -> Path:
+    """Return the Python of a virtual environment with the locked packages, made once per lock file."""
+    lock = ROOT / "docker/requirements/dev.txt"
+    key = hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()[:12]
+    folder = CACHE / f"venv-{key}"
+    python = folder / "bin" / "python"
+    if (folder / ".complete").exists():
+        return python
+    with stage("Installing the test environment"):
+        shutil.rmtree(folder, ignore_errors=True)
+        if subprocess.run([sys.executable, "-m", "venv", str(folder)], capture_output=True).returncode:
+            shutil.rmtree(folder, ignore_errors=True)
+            install_packages("python3-venv", why="the tests need a virtual environment")
+            run(sys.executable, "-m", "venv", folder, quiet=True)
+        run(python, "-m", "pip", "install", "--quiet", "--require-hashes", "-r", lock, quiet=True)
+        (folder / ".complete").touch()
+    return python
+
+
+def check(python: Path) -> list[str]:
+    """Run the static checks; return the names of those that failed."""
+    install_packages("shellcheck", why="shell scripts are checked") if not shutil.which("shellcheck") else None
+    tools = python.parent
+    shell = [path for path in (ROOT / "scripts").iterdir() if path.is_file() and path.read_bytes().startswith(b"#!/bin/sh")] + [ROOT / ".ci" / "run"]
+    checks = {
+        "ruff": [tools / "ruff", "check", "."],
+        "ruff format": [tools / "ruff", "format", "--check", "."],
+        "mypy": [tools / "mypy"],
+        "import law": [tools / "lint-imports"],
+        "shellcheck": ["shellcheck", *shell],
+    }
+    failed = []
+    for name, command in checks.items():
+        try:
+            with stage(f"Check: {name}"):
+                run(*command, quiet=True, env={**os.environ, "PYTHONPATH": str(ROOT)}, log=CACHE / f"check-{name.replace(' ', '-')}.log")
+        except ToolError as error:
+            print(error)
+            failed.append(name)
+    return failed
+
+
+def prepare_engine() -> None:
+    """Make sure of an engine and of the images that the tests start."""
+    print(f"Container engine {ensure_engine()}")
+    for image in (HUB, WORKSPACE, TEST_WORKSPACE):
+        ensure_image(image)
+
+
+def run_pytest(python: Path, folder: str, deep: bool) -> tuple[tuple[int, int, int], int]:
+    """Run one folder's tests; return (passed, failed, skipped) and pytest's exit code."""
+    report = CACHE / f"report-{os.getpid()}.xml"
+    began = time.monotonic()
+    print(f"==> tests/{folder}", flush=True)
+    command = [str(python), "-m", "pytest", f"tests/{folder}", "--junitxml", str(report), "-q"]
+    if not deep:
+        command += ["-m", "not deep"]
+    code = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}).returncode
+    print(f"    {time.monotonic() - began:.1f} s", flush=True)
+    try:
+        suite = next(ElementTree.parse(report).getroot().iter("testsuite"))
+    except (OSError, ElementTree.ParseError, StopIteration):
+        return (0, 1, 0), code or 1
+    finally:
+        report.unlink(missing_ok=True)
+    total, wrong, skipped = int(suite.get("tests", 0)), int(suite.get("failures", 0)) + int(suite.get("errors", 0)), int(suite.get("skipped", 0))
+    return (total - wrong - skipped, wrong, skipped), code
+
+
+if __name__ == "__main__":
+    sys.exit(main_with_sentences(main, sys.argv[1:]))

@@ -1,0 +1,154 @@
+"""A real engine, a tiny real workspace image, and real JupyterHub objects around our spawner.
+
+Everything created on the engine carries ``mlhub.test=<id of this run>`` and is removed by that label alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import secrets
+import tarfile
+import time
+from pathlib import Path
+
+import docker
+import pytest
+from jupyterhub import orm
+from jupyterhub.objects import Hub
+from jupyterhub.roles import assign_default_roles, create_role, get_default_roles
+from jupyterhub.user import User
+from traitlets.config import Config
+
+from mlhub.backends.docker.spawner import MLHubDockerSpawner
+
+logging.getLogger("traitlets").setLevel(logging.INFO)
+RUN = secrets.token_hex(6)
+LABEL = {"mlhub.test": RUN}
+IMAGE = "mlhub-test-engine:1"
+POOL = "10.201.0.0/16"
+
+
+@pytest.fixture(scope="session")
+def client():
+    with_timeout = docker.from_env(timeout=120)
+    yield with_timeout
+    with_timeout.close()
+
+
+@pytest.fixture(scope="session")
+def image(client):
+    """The tiny workspace image; kept between runs, built where it is missing or changed."""
+    folder = Path(__file__).parent / "image"
+    client.images.build(path=str(folder), tag=IMAGE, network_mode="host", rm=True, forcerm=True)
+    return IMAGE
+
+
+@pytest.fixture(autouse=True)
+def clean_engine(client):
+    yield
+    remove_leftovers(client)
+
+
+def remove_leftovers(client, label=f"mlhub.test={RUN}"):
+    for container in client.containers.list(all=True, filters={"label": label}):
+        container.remove(force=True, v=True)
+    for network in client.networks.list(filters={"label": label}):
+        for endpoint in client.api.inspect_network(network.id)["Containers"] or {}:
+            network.disconnect(endpoint, force=True)
+        network.remove()
+    for volume in client.volumes.list(filters={"label": label}):
+        volume.remove(force=True)
+
+
+@pytest.fixture
+def hub_name():
+    return "t" + secrets.token_hex(2)
+
+
+class HubAtHand:
+    """JupyterHub's own users, tokens and database around our spawner, without its web server."""
+
+    def __init__(self, image, hub_name):
+        self.config = Config()
+        spawner = self.config.MLHubDockerSpawner
+        spawner.hub_name, spawner.image, spawner.port, spawner.network_pool = hub_name, image, 8080, POOL
+        spawner.extra_labels = dict(LABEL)
+        spawner.http_timeout, spawner.start_timeout, spawner.stop_seconds = 20, 60, 5
+        spawner.pull_policy = "ifnotpresent"
+        self.spawner = spawner
+        self.hub_name = hub_name
+        self.users = {}
+        self.reset_database()
+
+    def reset_database(self):
+        """Begin as a hub whose container and database are new."""
+        MLHubDockerSpawner._backends.clear()
+        self.users.clear()
+        self.db = orm.new_session_factory("sqlite:///:memory:")()
+        self.db.add(orm.OAuthClient(identifier="jupyterhub", secret="", redirect_uri="", description="JupyterHub"))
+        for role in get_default_roles():
+            create_role(self.db, role)
+        self.db.commit()
+
+    def user(self, name):
+        if name not in self.users:
+            orm_user = orm.User(name=name)
+            self.db.add(orm_user)
+            self.db.commit()
+            assign_default_roles(self.db, orm_user)
+            self.db.commit()
+            settings = {"config": self.config, "spawner_class": MLHubDockerSpawner, "hub": Hub(ip="127.0.0.1", port=8081, base_url="/hub/"), "allow_named_servers": True, "base_url": "/"}
+            self.users[name] = User(orm_user, settings)
+        return self.users[name]
+
+    async def start(self, name, server="", options=None):
+        await self.user(name).spawn(server, options=options)
+        return self.user(name).spawners[server]
+
+    async def stop(self, name, server=""):
+        await self.user(name).stop(server)
+
+    @property
+    def backend(self):
+        return self.user("somebody").get_or_create_spawner("", "").backend
+
+
+@pytest.fixture
+def hub(image, hub_name, clean_engine):
+    at_hand = HubAtHand(image, hub_name)
+    yield at_hand
+    for backend in MLHubDockerSpawner._backends.values():
+        backend.engine.close()
+    MLHubDockerSpawner._backends.clear()
+
+
+@pytest.fixture
+def run_in(client):
+    """Run a command inside a container and return (exit code, output)."""
+
+    def run(name, *command, **kwargs):
+        code, output = client.containers.get(name).exec_run(list(command), **kwargs)
+        return code, output.decode()
+
+    return run
+
+
+async def eventually(check, seconds=10.0, what="the condition"):
+    """Poll until check() is true."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if value := check():
+            return value
+        await asyncio.sleep(0.05)
+    raise AssertionError(f"{what} did not come true within {seconds} s")
+
+
+def make_tar(name, data):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        info = tarfile.TarInfo(name)
+        info.size = len(data)
+        archive.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()

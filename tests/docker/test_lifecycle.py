@@ -1,0 +1,285 @@
+"""A workspace's life on a real engine: start, stop, start again, adopt, delete."""
+
+import asyncio
+import time
+
+import pytest
+from tests.docker.conftest import LABEL, eventually
+from tornado import web
+
+from mlhub.backends.docker.volumes import LABEL_TRASHED
+from mlhub.workspace.identity import Identity
+
+
+def name(hub, user, server=""):
+    return Identity(hub.hub_name, user, server).container
+
+
+async def test_a_workspace_starts_answers_and_stops(hub, client):
+    spawner = await hub.start("alice")
+    container = client.containers.get(f"ws-{hub.hub_name}--alice")
+    assert container.status == "running"
+    assert container.labels["mlhub.origin"] == hub.hub_name
+    assert container.labels["mlhub.user"] == "alice"
+    assert container.labels["mlhub.server_name"] == ""
+    assert await spawner.poll() is None
+    await hub.stop("alice")
+    container.reload()
+    assert container.status == "exited"
+
+
+async def test_a_stopped_container_is_used_again_with_its_token(hub, client):
+    spawner = await hub.start("alice")
+    container, token = client.containers.get(name(hub, "alice")), spawner.api_token
+    await hub.stop("alice")
+    spawner = await hub.start("alice")
+    assert client.containers.get(name(hub, "alice")).id == container.id
+    assert spawner.api_token == token
+    assert await spawner.poll() is None
+
+
+async def test_a_changed_config_makes_the_container_anew_and_keeps_the_data(hub, client, run_in):
+    await hub.start("alice")
+    container = client.containers.get(name(hub, "alice"))
+    assert run_in(container.id, "sh", "-c", "echo precious > /workspace/data")[0] == 0
+    await hub.stop("alice")
+    hub.spawner.environment = {"FOO": "BAR"}
+    await hub.start("alice")
+    anew = client.containers.get(name(hub, "alice"))
+    assert anew.id != container.id
+    assert "FOO=BAR" in anew.attrs["Config"]["Env"]
+    assert run_in(anew.id, "cat", "/workspace/data") == (0, "precious\n")
+
+
+async def test_a_moved_tag_makes_the_container_anew(hub, client, image):
+    moving = f"mlhub-test-moving:{hub.hub_name}"
+    client.images.get(image).tag(moving)
+    hub.spawner.image = moving
+    try:
+        await hub.start("alice")
+        old = client.containers.get(name(hub, "alice")).id
+        await hub.stop("alice")
+        changed = client.containers.get(old).commit(repository=moving.split(":")[0], tag=hub.hub_name)
+        await hub.start("alice")
+        assert client.containers.get(name(hub, "alice")).id != old
+        assert client.containers.get(name(hub, "alice")).attrs["Image"] == changed.id
+    finally:
+        for container in client.containers.list(all=True, filters={"label": [f"mlhub.origin={hub.hub_name}"]}):
+            container.remove(force=True)
+        client.images.remove(moving, force=True)
+
+
+async def test_the_default_server_and_named_ones_each_have_a_labelled_volume(hub, client):
+    await hub.start("alice")
+    await hub.start("alice", "gpu")
+    for server in ("", "gpu"):
+        identity = Identity(hub.hub_name, "alice", server)
+        (mount,) = client.containers.get(identity.container).attrs["Mounts"]
+        assert (mount["Name"], mount["Destination"]) == (identity.volume(1), "/workspace")
+        labels = client.volumes.get(mount["Name"]).attrs["Labels"]
+        assert identity.owns(labels)
+        assert labels.items() >= LABEL.items()
+
+
+async def test_a_deleted_server_goes_to_the_trash_and_its_name_gets_a_new_empty_volume(hub, client, run_in):
+    identity = Identity(hub.hub_name, "alice", "work")
+    spawner = await hub.start("alice", "work")
+    run_in(identity.container, "sh", "-c", "echo secret > /workspace/old")
+    await hub.stop("alice", "work")
+    await spawner.delete_forever()
+    assert not client.containers.list(all=True, filters={"name": identity.container})
+    assert not client.networks.list(names=[identity.network])
+    assert client.volumes.get(identity.volume(1))
+    await hub.start("alice", "work")
+    assert run_in(identity.container, "ls", "/workspace") == (0, "welcome.txt\n")
+    assert client.containers.get(identity.container).attrs["Mounts"][0]["Name"] == identity.volume(2)
+    (trashed,) = [resource for resource in await hub.backend.list_resources("alice") if resource.trashed_at]
+    assert trashed.name == identity.volume(1)
+    assert time.time() - trashed.trashed_at < 60
+
+
+async def test_the_trash_survives_the_loss_of_the_hub_and_its_database(hub, client, run_in):
+    identity = Identity(hub.hub_name, "alice")
+    spawner = await hub.start("alice")
+    run_in(identity.container, "sh", "-c", "echo secret > /workspace/old")
+    await hub.stop("alice")
+    await spawner.delete_forever()
+    hub.reset_database()
+    await hub.start("alice")
+    assert "old" not in run_in(identity.container, "ls", "/workspace")[1]
+
+
+async def test_emptying_the_trash_removes_the_volume_and_its_tombstone(hub, client):
+    spawner = await hub.start("alice")
+    await hub.stop("alice")
+    await spawner.delete_forever()
+    (trashed,) = await hub.backend.list_resources("alice")
+    await hub.backend.remove(trashed)
+    assert await hub.backend.list_resources() == []
+    assert not client.volumes.list(filters={"label": f"mlhub.origin={hub.hub_name}"})
+    assert not client.volumes.list(filters={"label": [LABEL_TRASHED, f"mlhub.origin={hub.hub_name}"]})
+
+
+async def test_a_running_workspace_is_adopted_after_hub_and_database_were_lost(hub, client):
+    spawner = await hub.start("alice", "work")
+    container = client.containers.get(name(hub, "alice", "work"))
+    token, started = spawner.api_token, container.attrs["State"]["StartedAt"]
+    hub.reset_database()
+    (workspace,) = await hub.backend.list_workspaces()
+    assert workspace.identity == Identity(hub.hub_name, "alice", "work")
+    assert workspace.is_running
+    spawner = await hub.start("alice", "work")
+    container.reload()
+    assert container.attrs["State"]["StartedAt"] == started
+    assert spawner.api_token == token
+    assert await spawner.poll() is None
+
+
+async def test_a_container_that_vanished_is_noticed_and_the_next_click_starts_again(hub, client):
+    spawner = await hub.start("alice")
+    client.containers.get(name(hub, "alice")).remove(force=True)
+    assert await spawner.poll() == 0
+    await hub.stop("alice")
+    spawner = await hub.start("alice")
+    assert await spawner.poll() is None
+
+
+async def test_a_stopped_container_whose_network_is_gone_starts_again(hub, client):
+    identity = Identity(hub.hub_name, "alice")
+    await hub.start("alice")
+    await hub.stop("alice")
+    client.networks.get(identity.network).remove()
+    spawner = await hub.start("alice")
+    assert await spawner.poll() is None
+
+
+async def test_a_foreign_container_of_that_name_is_refused_and_left_alone(hub, client, image):
+    foreign = client.containers.run(image, name=name(hub, "alice"), detach=True, labels={**LABEL, "mlhub.user": "bob"})
+    with pytest.raises(web.HTTPError) as caught:
+        await hub.start("alice")
+    assert caught.value.status_code == 409
+    assert "does not belong to this workspace" in caught.value.jupyterhub_message
+    foreign.reload()
+    assert foreign.status == "running"
+    assert not client.volumes.list(filters={"label": f"mlhub.origin={hub.hub_name}"})
+
+
+@pytest.mark.parametrize("kind", ["volume", "network"])
+async def test_a_foreign_volume_or_network_of_that_name_is_refused(hub, client, kind):
+    identity = Identity(hub.hub_name, "alice")
+    if kind == "volume":
+        client.volumes.create(identity.volume(1), labels={**LABEL, "mlhub.user": "bob"})
+    else:
+        client.networks.create(identity.network, labels={**LABEL, "mlhub.user": "bob"})
+    with pytest.raises(web.HTTPError) as caught:
+        await hub.start("alice")
+    assert caught.value.status_code == 409
+    assert not client.containers.list(all=True, filters={"label": f"mlhub.origin={hub.hub_name}"})
+
+
+async def test_a_workspace_that_ignores_the_signal_is_killed_at_the_deadline(hub, client):
+    hub.spawner.environment = {"IGNORE_TERM": "1"}
+    hub.spawner.stop_seconds = 1
+    await hub.start("alice")
+    began = time.monotonic()
+    await hub.stop("alice")
+    assert 0.9 < time.monotonic() - began < 5
+    assert client.containers.get(name(hub, "alice")).attrs["State"]["ExitCode"] == 137
+
+
+async def test_a_workspace_that_dies_at_start_is_reported_at_once_with_its_last_lines(hub):
+    hub.spawner.environment = {"DIE": "no such licence"}
+    began = time.monotonic()
+    with pytest.raises(web.HTTPError) as caught:
+        await hub.start("alice")
+    assert time.monotonic() - began < 5
+    assert "ended before it answered" in caught.value.jupyterhub_message
+    assert "cannot start: no such licence" in caught.value.jupyterhub_message
+    assert "line 5\n" not in caught.value.jupyterhub_message  # only the last 20
+
+
+async def test_a_workspace_that_never_answers_is_given_up_after_http_timeout(hub):
+    hub.spawner.environment = {"MUTE": "1"}
+    hub.spawner.http_timeout = 2
+    with pytest.raises(web.HTTPError) as caught:
+        await hub.start("alice")
+    assert "did not answer on port 8080 within 2 seconds" in caught.value.jupyterhub_message
+
+
+async def test_an_image_that_can_not_be_pulled_is_a_sentence(hub):
+    hub.spawner.image = "127.0.0.1:9/none/such:1"
+    with pytest.raises(web.HTTPError) as caught:
+        await hub.start("alice")
+    assert caught.value.status_code == 400
+    assert "127.0.0.1:9/none/such:1" in caught.value.jupyterhub_message
+
+
+async def test_a_command_that_the_image_lacks_is_a_sentence_and_leaves_no_container(hub, client):
+    hub.spawner.cmd = ["/no/such/program"]
+    hub.spawner.use_init = False
+    with pytest.raises(web.HTTPError) as caught:
+        await hub.start("alice")
+    assert "image does not start" in caught.value.jupyterhub_message
+    assert not client.containers.list(all=True, filters={"name": name(hub, "alice")})
+
+
+async def test_a_readiness_probe_finds_a_slow_server_within_a_tenth_of_a_second(hub, client):
+    hub.spawner.environment = {"START_DELAY": "1.5"}
+    began = time.time()
+    await hub.start("alice")
+    ready = time.time()
+    logs = client.containers.get(name(hub, "alice")).logs(timestamps=True).decode()
+    assert "serving" in logs
+    await hub.stop("alice")
+    assert ready - began < 4
+
+
+async def test_two_users_side_by_side_do_not_see_each_others_environment(hub, client):
+    hub.spawner.environment.update({"TEAM": "x", "WHO": lambda spawner: spawner.user.name})
+    await asyncio.gather(hub.start("alice"), hub.start("bob"))
+    for user in ("alice", "bob"):
+        env = dict(entry.split("=", 1) for entry in client.containers.get(name(hub, user)).attrs["Config"]["Env"])
+        assert (env["TEAM"], env["WHO"], env["JUPYTERHUB_USER"]) == ("x", user, user)
+        assert env["SSH_JUMPHOST_TARGET"] == name(hub, user)
+        assert env["JUPYTERHUB_API_URL"] == f"http://{hub.hub_name}:8081/hub/api"
+
+
+async def test_the_configured_environment_wins_over_ours(hub, client):
+    hub.spawner.environment = {"SHUTDOWN_INACTIVE_KERNELS": "7200"}
+    await hub.start("alice")
+    assert "SHUTDOWN_INACTIVE_KERNELS=7200" in client.containers.get(name(hub, "alice")).attrs["Config"]["Env"]
+
+
+async def test_unknown_options_are_refused_and_the_last_accepted_ones_come_back(hub, client, image):
+    hub.spawner.workspace_images = [image]
+    await hub.start("alice", options={"image": image})
+    await hub.stop("alice")
+    with pytest.raises(web.HTTPError) as caught:
+        await hub.start("alice", options={"image": image, "privileged": True})
+    assert caught.value.status_code == 400
+    assert "'privileged'" in caught.value.jupyterhub_message
+    assert hub.user("alice").orm_user.orm_spawners[""].user_options == {"image": image}
+
+
+@pytest.mark.parametrize("choice", ["evil/miner:1", ["a"], {"a": 1}, 7, "x" * 5000])
+async def test_an_image_that_is_not_offered_is_refused_before_any_call_to_the_engine(hub, client, choice):
+    with pytest.raises(web.HTTPError) as caught:
+        await hub.start("alice", options={"image": choice})
+    assert caught.value.status_code == 400
+    assert "is not offered here" in caught.value.jupyterhub_message
+    assert not client.containers.list(all=True, filters={"label": f"mlhub.origin={hub.hub_name}"})
+
+
+async def test_a_refusal_does_not_stop_a_workspace_that_runs(hub, client):
+    await hub.start("alice")
+    hub.reset_database()
+    with pytest.raises(web.HTTPError):
+        await hub.start("alice", options={"nonsense": 1})
+    assert client.containers.get(name(hub, "alice")).status == "running"
+
+
+async def test_stopped_is_stopped_even_when_stop_is_called_twice(hub):
+    spawner = await hub.start("alice")
+    await asyncio.gather(spawner.stop(), spawner.stop())
+    assert await eventually(lambda: True)
+    assert await spawner.poll() is not None

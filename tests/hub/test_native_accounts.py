@@ -1,0 +1,236 @@
+"""Sign up, be authorised, sign in, change the password, be put out again."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import bcrypt
+import pytest
+import requests
+
+GOOD = "correct horse 42"
+CONFIG = """
+c.MLHubNativeAuthenticator.admin_password = "quite a good one"
+c.NativeAuthenticator.seconds_before_next_try = 600
+c.JupyterHub.load_roles = [{"name": "user-manager", "scopes": ["admin:users", "admin-ui"], "users": ["manager"]}]
+"""
+
+
+@pytest.fixture(scope="module")
+def server(module_hub):
+    return module_hub(CONFIG)
+
+
+@pytest.fixture(scope="module")
+def admin(server):
+    return server.admin()
+
+
+def accounts(server):
+    return dict(server.query("select username, coalesce(is_authorized, 0) from users_info"))
+
+
+def test_somebody_signs_up_is_authorised_and_signs_in(server, admin):
+    person = server.browser()
+    assert "received" in person.message(person.sign_up("Ana.Müller@example.org", GOOD))
+    refused = person.log_in("ana.müller@example.org", GOOD)
+    assert refused.status_code == 403
+    assert "not been authorised" in person.message(refused)
+    assert "ana.müller@example.org" in admin.get("/hub/authorize").text
+    assert admin.manage("authorize", "ana.müller@example.org", action="authorize").status_code == 302
+    person.log_in("ANA.Müller@example.org", GOOD)
+    assert person.is_signed_in()
+
+
+@pytest.mark.parametrize("name", ["o'brien", "a?b#c", "100%41", "<svg><b>", "日本", "a&b;c", '"quoted"', "back\\slash", "x" * 128])
+def test_an_odd_name_goes_all_the_way(server, admin, name):
+    person = server.person(name, GOOD, admin)
+    assert accounts(server)[name] == 1
+    assert person.get("/hub/change-password").status_code == 200
+    page = admin.get(f"/hub/change-password/{requests.utils.quote(name, safe='')}")
+    assert page.status_code == 200
+    assert "<svg>" not in admin.get("/hub/authorize").text
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [
+        ("", "username"),
+        ("a b", "space"),
+        ("a/b", "slash"),
+        ("x" * 129, "129 characters"),
+        ("zero\u200bwidth", "can not be seen"),
+        ("\u202ereversed", "can not be seen"),
+        ("\u212aim", "look like"),
+        ("fu\uff4c\uff4c", "look like"),
+        ("..", "dots"),
+        ("nul\0", "space"),
+    ],
+)
+def test_a_name_that_could_be_mistaken_is_refused_with_a_sentence(server, name, word):
+    before, browser = accounts(server), server.browser()
+    answer = browser.sign_up(name, GOOD)
+    assert answer.status_code == 400
+    assert word in browser.message(answer)
+    assert accounts(server) == before
+
+
+@pytest.mark.parametrize(
+    ("password", "word"),
+    [
+        ("short", "at least 10"),
+        ("password123", "most common"),
+        ("aaaaaaaaaaaa", "less than four"),
+        ("weakling-bob", "made of the username"),
+        ("ä" * 20 + "bcdefghijklmnopq" * 3, "at most 72 bytes"),
+    ],
+)
+def test_a_weak_or_overlong_password_is_refused_with_a_sentence(server, password, word):
+    browser = server.browser()
+    answer = browser.sign_up("weakling-bob", password)
+    assert answer.status_code == 400
+    assert word in browser.message(answer)
+    assert "weakling-bob" not in accounts(server)
+
+
+def test_a_password_of_72_bytes_works_and_a_longer_one_never_crashes_sign_in(server, admin):
+    password = "0123456789abcdef" * 4 + "ÄÖÜß"
+    server.person("long", password, admin)
+    browser = server.browser()
+    assert browser.log_in("long", "y" * 5000).status_code == 403
+    assert browser.log_in("long", "nul\0nul\0nul").status_code == 403
+
+
+def test_a_hash_made_by_an_older_bcrypt_from_a_longer_password_still_opens_the_account(server):
+    password = "z" * 30 + "0123456789" * 6  # 90 bytes, of which older versions looked at 72
+    with sqlite3.connect(f"{server.directory}/jupyterhub.sqlite", timeout=30) as database:
+        row = ("veteran", bcrypt.hashpw(password.encode()[:72], bcrypt.gensalt(10)), True, False)
+        database.execute("insert into users_info (username, password, is_authorized, has_2fa) values (?, ?, ?, ?)", row)
+    browser = server.browser()
+    browser.log_in("veteran", password)
+    assert browser.is_signed_in()
+
+
+def test_opening_authorize_or_discard_changes_nothing(server, admin):
+    server.browser().sign_up("patient", GOOD)
+    before = accounts(server)
+    for path in ("authorize", "authorize/patient", "discard/patient", "authorize/patient?action=authorize", "change-password/patient?new_password=x"):
+        assert admin.get(f"/hub/{path}").status_code == 200
+    assert accounts(server) == before
+    admin.manage("discard", "patient")
+    assert "patient" not in accounts(server)
+
+
+@pytest.mark.parametrize("mode", [None, "navigate", "no-cors", "cors", "same-origin", "websocket"])
+def test_every_change_without_an_xsrf_token_is_refused(server, admin, mode):
+    server.browser().sign_up("xsrf-victim", GOOD)
+    before = accounts(server)
+    headers = {"Sec-Fetch-Mode": mode, "Sec-Fetch-Site": "cross-site"} if mode else {}
+    fields = {"action": "authorize", "new_password": GOOD, "new_password_confirmation": GOOD, "old_password": "quite a good one"}
+    for path in ("authorize/xsrf-victim", "discard/xsrf-victim", "change-password", "change-password/xsrf-victim"):
+        for token in ({}, {"_xsrf": "wrong"}):
+            if mode == "websocket":
+                headers = {**headers, "Sec-Fetch-Mode": "nested-navigate"}
+            assert admin.post(f"/hub/{path}", data={**fields, **token}, headers=headers, allow_redirects=False).status_code == 403
+    stranger = server.browser()
+    stranger.get("/hub/signup")
+    signup = {"username": "forged", "signup_password": GOOD, "signup_password_confirmation": GOOD}
+    assert stranger.post("/hub/signup", data=signup, headers=headers).status_code == 403
+    assert stranger.post("/hub/login", data={"username": "admin", "password": "quite a good one"}, headers=headers).status_code == 403
+    assert not stranger.is_signed_in()
+    assert accounts(server) == before
+
+
+def test_strangers_and_ordinary_people_see_none_of_the_administrators_pages(server, admin):
+    server.browser().sign_up("waiting", GOOD)
+    ordinary, stranger = server.person("ordinary", GOOD, admin), server.browser()
+    for path in ("authorize", "authorize/waiting", "discard/waiting", "change-password/waiting"):
+        assert ordinary.get(f"/hub/{path}").status_code == 403
+        answer = stranger.get(f"/hub/{path}", allow_redirects=False)
+        assert answer.status_code == 302
+        assert "/hub/login" in answer.headers["Location"]
+    assert ordinary.manage("authorize", "waiting", action="authorize").status_code == 403
+    assert ordinary.manage("discard", "waiting").status_code == 403
+    assert accounts(server)["waiting"] == 0
+
+
+def test_who_may_manage_users_can_not_become_an_administrator_through_passwords(server, admin):
+    manager = server.person("manager", GOOD, admin)
+    server.browser().sign_up("newcomer", GOOD)
+    assert manager.manage("authorize", "newcomer", action="authorize").status_code == 302
+    for name in ("admin", "newcomer"):
+        answer = manager.manage("change-password", name, new_password=GOOD, new_password_confirmation=GOOD)
+        assert answer.status_code == 403
+    assert manager.manage("authorize", "admin", action="withdraw").status_code == 403
+    assert server.admin()
+
+
+def test_unauthorising_somebody_ends_their_session_and_their_tokens(server, admin):
+    person = server.person("leaver", GOOD, admin)
+    token = person.api("POST", "users/leaver/tokens", json={"note": "Server at /user/leaver/"}).json()["token"]
+    bearer = {"Authorization": f"token {token}"}
+    assert requests.get(server.url + "/hub/api/user", headers=bearer, timeout=30).status_code == 200
+    assert admin.manage("authorize", "leaver", action="withdraw").status_code == 302
+    assert not person.is_signed_in()
+    assert requests.get(server.url + "/hub/api/user", headers=bearer, timeout=30).status_code == 403
+    assert "not been authorised" in person.message(person.log_in("leaver", GOOD))
+    assert admin.manage("authorize", "leaver", action="nonsense").status_code == 400
+    assert admin.manage("authorize", "nobody-of-that-name", action="authorize").status_code == 404
+
+
+def test_an_administrator_neither_locks_himself_out_nor_discards_an_authorised_account(server, admin):
+    server.person("kept", GOOD, admin)
+    assert admin.manage("authorize", "admin", action="withdraw").status_code == 400
+    assert admin.manage("discard", "kept").status_code == 409
+    assert accounts(server)["kept"] == accounts(server)["admin"] == 1
+
+
+def test_a_deleted_user_has_no_account_left(server, admin):
+    person = server.person("deleted", GOOD, admin)
+    assert admin.api("DELETE", "users/deleted").status_code == 204
+    assert "deleted" not in accounts(server)
+    assert not person.is_signed_in()
+    person.log_in("deleted", GOOD)
+    assert not person.is_signed_in()
+
+
+def test_people_change_their_own_password_and_their_other_sessions_end(server, admin):
+    person, elsewhere = server.person("changer", GOOD, admin), server.browser()
+    elsewhere.log_in("changer", GOOD)
+    new = "another good 77"
+    page = "/hub/change-password"
+    wrong = person.submit(page, {"old_password": "not this one", "new_password": new, "new_password_confirmation": new})
+    assert "current password is wrong" in person.message(wrong)
+    differ = person.submit(page, {"old_password": GOOD, "new_password": new, "new_password_confirmation": new + "x"})
+    assert "differ" in person.message(differ)
+    assert elsewhere.is_signed_in()
+    person.submit(page, {"old_password": GOOD, "new_password": new, "new_password_confirmation": new})
+    assert person.is_signed_in()
+    assert not elsewhere.is_signed_in()
+    elsewhere.log_in("changer", GOOD)
+    assert not elsewhere.is_signed_in()
+    elsewhere.log_in("changer", new)
+    assert elsewhere.is_signed_in()
+
+
+def test_an_administrator_gives_a_password_to_somebody_whom_he_added(server, admin):
+    assert admin.api("POST", "users/invited").status_code == 201
+    fields = {"new_password": GOOD, "new_password_confirmation": GOOD}
+    assert admin.manage("change-password", "never-heard-of", **fields).status_code == 404
+    assert admin.manage("change-password", "invited", **fields).status_code == 200
+    person = server.browser()
+    person.log_in("invited", GOOD)
+    assert person.is_signed_in()
+
+
+def test_our_pages_carry_no_inline_script_of_their_own_and_stay_out_of_caches(server):
+    page = server.browser().get("/hub/login")
+    assert page.headers["Cache-Control"] == "no-store"
+    assert page.headers["Referrer-Policy"] == "no-referrer"
+    # The frame around it is JupyterHub's and brings a script of its own.
+    main = page.text[page.text.index("<main") : page.text.index("</main>")]
+    assert "<script" not in main
+    assert " on" + "click=" not in main
+    script = server.browser().get("/hub/mlhub-static/accounts.js")
+    assert script.status_code == 200
+    assert "javascript" in script.headers["Content-Type"]

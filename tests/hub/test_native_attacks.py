@@ -1,0 +1,256 @@
+"""What a stranger may try against the sign-in pages, and what it gives them: nothing."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import requests
+
+GOOD = "correct horse 42"
+CONFIG = """
+c.MLHubNativeAuthenticator.admin_password = "quite a good one"
+c.Authenticator.admin_users = {"admin", "second-admin"}
+c.JupyterHub.log_level = "INFO"
+"""
+UNLOCKED = CONFIG + "c.MLHubNativeAuthenticator.allowed_failed_logins = 0\n"
+
+
+@pytest.fixture(scope="module")
+def server(module_hub):
+    return module_hub(CONFIG)
+
+
+@pytest.fixture(scope="module")
+def unlocked(module_hub):
+    """A hub that does not lock names, to measure many attempts on one."""
+    return module_hub(UNLOCKED)
+
+
+def accounts(server):
+    return dict(server.query("select username, coalesce(is_authorized, 0) from users_info"))
+
+
+def test_a_locked_account_is_refused_even_with_the_right_password(server):
+    server.person("locked", GOOD, server.admin())
+    attacker, person = server.browser(), server.browser()
+    for _ in range(5):
+        assert attacker.log_in("locked", "a wrong guess").status_code == 403
+    refused = person.log_in("locked", GOOD)
+    assert refused.status_code == 429
+    assert "Try again in 10 minutes" in person.message(refused)
+    assert not person.is_signed_in()
+
+
+def test_a_name_that_does_not_exist_is_locked_alike(server):
+    server.person("exists", GOOD, server.admin())
+    answers = {}
+    for name in ("exists", "exists-not"):
+        browser = server.browser()
+        answers[name] = [(answer.status_code, browser.message(answer)) for answer in (browser.log_in(name, "a wrong guess") for _ in range(7))]
+    assert answers["exists"] == answers["exists-not"]
+    assert answers["exists"][-1][0] == 429
+
+
+def test_guesses_sent_all_at_once_count_like_guesses_sent_one_by_one(server):
+    browser = server.browser()
+    token = browser.xsrf("/hub/login")
+    data = {"_xsrf": token, "username": "stormed", "password": "a wrong guess"}
+
+    def guess(_):
+        return requests.post(server.url + "/hub/login", data=data, cookies=browser.cookies, timeout=60, allow_redirects=False).status_code
+
+    with ThreadPoolExecutor(20) as pool:
+        codes = list(pool.map(guess, range(40)))
+    assert codes.count(403) <= 5
+    assert codes.count(429) >= 35
+
+
+def test_a_lock_ends_by_itself_and_a_success_wipes_the_count(hub):
+    server = hub(CONFIG + "c.MLHubNativeAuthenticator.seconds_before_next_try = 3\n")
+    browser = server.browser()
+    for _ in range(2):
+        for _ in range(4):
+            browser.log_in("admin", "a wrong guess")
+        server.admin()
+    for _ in range(5):
+        browser.log_in("admin", "a wrong guess")
+    assert browser.log_in("admin", "quite a good one").status_code == 429
+    server.wait_until(lambda: browser.log_in("admin", "quite a good one").status_code != 429, "the lock to end", 15)
+    assert browser.is_signed_in()
+
+
+def test_signing_up_answers_alike_for_free_taken_and_reserved_names(unlocked):
+    unlocked.browser().sign_up("taken", GOOD)
+    answers = set()
+    for name in ("free-name", "taken", "admin", "second-admin", "SECOND-admin"):
+        browser = unlocked.browser()
+        answer = browser.sign_up(name, "another good 77")
+        answers.add((answer.status_code, browser.message(answer)))
+    assert len(answers) == 1
+    browser = unlocked.browser()
+    assert "not been authorised" in browser.message(browser.log_in("taken", GOOD))
+
+
+def test_nobody_grabs_an_administrators_name(server):
+    for name in ("second-admin", "Second-Admin"):
+        server.browser().sign_up(name, GOOD)
+    server.browser().sign_up("second-admin", GOOD, setup="guessed-code-guessed-code")
+    assert "second-admin" not in accounts(server)
+    browser = server.browser()
+    browser.log_in("second-admin", GOOD)
+    assert not browser.is_signed_in()
+
+
+def test_with_open_signup_nobody_grabs_the_name_of_somebody_the_hub_knows(hub):
+    server = hub(CONFIG + "c.NativeAuthenticator.open_signup = True\n")
+    admin = server.admin()
+    admin.api("POST", "users/known")
+    admin.api("POST", "users/boss", json={"admin": True})
+    for name in ("newcomer", "known", "boss", "second-admin"):
+        server.browser().sign_up(name, GOOD)
+    assert accounts(server) == {"admin": 1, "newcomer": 1, "known": 0}
+    newcomer = server.browser()
+    newcomer.log_in("newcomer", GOOD)
+    assert newcomer.is_signed_in()
+
+
+def _seconds(browser, send, count=9):
+    token = browser.xsrf("/hub/login")
+    taken = []
+    for number in range(count):
+        start = time.perf_counter()
+        send(browser, token, number)
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken)
+
+
+def test_the_time_of_a_failed_sign_in_does_not_tell_who_has_an_account(unlocked):
+    browser = unlocked.browser()
+    browser.sign_up("unauthorised", GOOD)
+
+    def guess(name):
+        return lambda browser, token, _: browser.post("/hub/login", data={"_xsrf": token, "username": name, "password": "a wrong guess"})
+
+    known, waiting, unknown = (_seconds(browser, guess(name)) for name in ("admin", "unauthorised", "no-such-name"))
+    assert 0.5 < known / unknown < 2
+    assert 0.5 < waiting / unknown < 2
+
+
+def test_the_time_of_a_sign_up_does_not_tell_whose_name_is_taken(unlocked):
+    def sign_up(name):
+        fields = {"signup_password": GOOD, "signup_password_confirmation": GOOD}
+        return lambda browser, token, number: browser.post("/hub/signup", data={"_xsrf": token, "username": name.format(number), **fields})
+
+    taken, free = (_seconds(unlocked.browser(), sign_up(name)) for name in ("admin", "never-seen-{}"))
+    assert 0.5 < taken / free < 2
+
+
+def test_the_hub_answers_others_while_many_passwords_are_hashed(unlocked):
+    browser = unlocked.browser()
+    token = browser.xsrf("/hub/login")
+    data = {"_xsrf": token, "username": "admin", "password": "a wrong guess"}
+
+    def guess(_=None):
+        start = time.perf_counter()
+        requests.post(unlocked.url + "/hub/login", data=data, cookies=browser.cookies, timeout=60)
+        return time.perf_counter() - start
+
+    one_bcrypt = statistics.median(guess() for _ in range(3))
+    answers = []
+    with ThreadPoolExecutor(8) as pool, requests.Session() as session:
+        logins = [pool.submit(guess) for _ in range(8)]
+        while not all(login.done() for login in logins):
+            start = time.perf_counter()
+            assert session.get(unlocked.url + "/hub/health", timeout=60).status_code == 200
+            answers.append(time.perf_counter() - start)
+    assert len(answers) > 20
+    p95 = sorted(answers)[int(len(answers) * 0.95)]
+    assert p95 < one_bcrypt / 2, (p95, one_bcrypt)
+
+
+def test_a_flood_of_huge_names_neither_fills_the_log_nor_breaks_the_hub(server):
+    browser = server.browser()
+    token = browser.xsrf("/hub/login")
+    before = server.log_file.stat().st_size
+    for page in ("login", "signup"):
+        for _ in range(20):
+            fields = {"_xsrf": token, "username": "x" * 2**20, "password": GOOD, "signup_password": GOOD}
+            answer = browser.post(f"/hub/{page}", data=fields)
+            assert answer.status_code == 413
+            assert len(answer.content) < 50_000
+    for _ in range(20):
+        answer = browser.post("/hub/login", data={"_xsrf": token, "username": "y" * 60_000, "password": GOOD})
+        assert answer.status_code == 403
+        assert len(answer.content) < 50_000
+    assert server.log_file.stat().st_size - before < 60 * 1000
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"username=a",
+        b"password=b",
+        b"username=&password=",
+        b"username=%ff%fe&password=x",
+        b"username=%ED%A0%80&password=x",
+        b"username=%00&password=%00",
+        b"username=a&username=b&password=c&password=d",
+        b"2fa=%F0%9F%92%A9&username=admin&password=a-wrong-guess",
+        b"username=..%2f..&password=x",
+        b"signup_password=x",
+        b"username=a&signup_password=%ff&signup_password_confirmation=%ff",
+        b"username=a&signup_password=aaa&signup_password_confirmation=bbb&setup=%00",
+        "username=İI\u0307&password=x".encode(),
+    ],
+)
+def test_a_malformed_form_is_refused_and_never_an_error_of_the_hub(server, body):
+    browser = server.browser()
+    token = browser.xsrf("/hub/login").encode()
+    for page in ("login", "signup", "change-password", "authorize/x", "discard/x", "confirm/x", "confirm/%00"):
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        answer = browser.post(f"/hub/{page}", data=b"_xsrf=" + token + b"&" + body, headers=headers, allow_redirects=False)
+        assert 400 <= answer.status_code < 500, (page, answer.status_code)
+
+
+@pytest.mark.parametrize("target", ["//evil.test", "/\\evil.test", "https://evil.test", "/%09/evil.test", "http:evil.test", "///evil.test", "javascript:alert(1)"])
+def test_after_signing_in_nobody_is_led_to_another_site(server, target):
+    browser = server.browser()
+    page = f"/hub/login?next={requests.utils.quote(target, safe='')}"
+    answer = browser.submit(page, {"username": "admin", "password": "quite a good one"}, allow_redirects=False)
+    assert answer.status_code == 302
+    assert answer.headers["Location"].startswith("/")
+    assert not answer.headers["Location"].startswith(("//", "/\\"))
+
+
+def test_sign_ups_that_nobody_looks_through_are_limited(hub):
+    server = hub(CONFIG + "c.MLHubNativeAuthenticator.max_pending_signups = 2\n")
+    answers = [server.browser().sign_up(f"pending-{number}", GOOD).status_code for number in range(4)]
+    assert answers == [200, 200, 503, 503]
+    assert sorted(accounts(server)) == ["admin", "pending-0", "pending-1"]
+
+
+def test_with_signing_up_switched_off_the_page_is_gone(hub):
+    server = hub(CONFIG + "c.NativeAuthenticator.enable_signup = False\n")
+    browser = server.browser()
+    assert browser.get("/hub/signup").status_code == 404
+    assert "Sign up" not in browser.get("/hub/login").text
+    token = browser.xsrf("/hub/login")
+    fields = {"_xsrf": token, "username": "late", "signup_password": GOOD, "signup_password_confirmation": GOOD}
+    assert browser.post("/hub/signup", data=fields).status_code == 404
+    assert "late" not in accounts(server)
+
+
+def test_a_site_that_names_its_allowed_users_is_obeyed(hub):
+    server = hub(CONFIG + "c.Authenticator.allowed_users = {'listed'}\n")
+    admin = server.admin()
+    listed = server.person("listed", GOOD, admin)
+    assert listed.is_signed_in()
+    other = server.browser()
+    other.sign_up("unlisted", GOOD)
+    admin.manage("authorize", "unlisted", action="authorize")
+    other.log_in("unlisted", GOOD)
+    assert not other.is_signed_in()

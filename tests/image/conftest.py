@@ -1,0 +1,194 @@
+"""A hub container of the built image for each test that asks for one: own name, own port, own data."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+IMAGE = "mltooling/ml-hub:latest"
+TEST_IMAGE = "mlhub-test-workspace:latest"
+TOKEN = secrets.token_hex(16)
+# An administrator's token for the tests, and the authenticator that needs no accounts.
+CONFIG = f"""
+c.JupyterHub.services = [{{"name": "tests", "api_token": "{TOKEN}"}}]
+c.JupyterHub.load_roles = [{{"name": "tests", "services": ["tests"], "scopes": ["admin:users", "admin:servers", "access:servers", "list:users", "proxy"]}}]
+c.JupyterHub.authenticator_class = "dummy"
+c.Authenticator.allow_all = True
+c.Spawner.image = "{TEST_IMAGE}"
+"""
+
+
+def docker(*words: str, check: bool = True, timeout: float = 120) -> str:
+    """Run the docker client; return what it printed."""
+    result = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=timeout)
+    if check and result.returncode:
+        raise AssertionError(f"docker {' '.join(words)}: {result.stderr}")
+    return result.stdout.strip() if check else (result.stdout + result.stderr).strip()
+
+
+@dataclass
+class Hub:
+    """One hub container. ``name`` is its HUB_NAME too."""
+
+    name: str
+    arguments: list[str]
+    wait_for: Callable[..., Any]
+    scheme: str = "http"
+    port: int = 0
+    headers: dict[str, str] = field(default_factory=lambda: {"Authorization": f"token {TOKEN}"})
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Start the container and learn its port."""
+        docker("run", "--detach", "--name", self.name, *self.arguments, IMAGE)
+        self.read_port()
+
+    def read_port(self) -> None:
+        self.port = int(docker("port", self.name, "8080/tcp").splitlines()[0].rsplit(":", 1)[1])
+
+    def wait_until_ready(self, seconds: float = 60) -> None:
+        """Wait until every program in the container answers."""
+
+        def is_ready() -> bool:
+            state = docker("inspect", "--format", "{{.State.Status}}", self.name)
+            assert state == "running", f"the hub is {state}:\n{self.logs()}"
+            return subprocess.run(["docker", "exec", self.name, "python", "-I", "-m", "mlhub.boot.health"], capture_output=True).returncode == 0
+
+        self.wait_for(is_ready, "the hub is healthy", seconds)
+
+    def logs(self) -> str:
+        return docker("logs", self.name, check=False)
+
+    def exec(self, *words: str, user: str = "root") -> str:
+        return docker("exec", "--user", user, self.name, *words)
+
+    def request(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None, timeout: float = 60) -> tuple[int, dict[str, str], bytes]:
+        """Send one request through the public port; redirects are not followed."""
+        data = json.dumps(body).encode() if body is not None and not isinstance(body, bytes) else body
+        request = urllib.request.Request(self.url + path, data=data, method=method, headers=self.headers if headers is None else headers)
+        try:
+            with OPENER.open(request, timeout=timeout) as answer:
+                return answer.status, {name.lower(): value for name, value in answer.headers.items()}, answer.read()
+        except urllib.error.HTTPError as error:
+            return error.code, {name.lower(): value for name, value in error.headers.items()}, error.read()
+
+    def api(self, method: str, path: str, body: Any = None, expect: tuple[int, ...] = (200, 201, 202, 204)) -> Any:
+        """Call the hub's REST API with the tests' token."""
+        status, _, answer = self.request(method, f"/hub/api/{path}", body)
+        assert status in expect, f"{method} {path}: {status} {answer[:500]!r}\n{self.logs()[-3000:]}"
+        return json.loads(answer) if answer else None
+
+    def start_workspace(self, user: str, server: str = "", options: dict | None = None) -> None:
+        """Create the user where needed, start a workspace, wait until it is ready."""
+        self.request("POST", f"/hub/api/users/{user}", b"")
+        path = f"users/{user}/servers/{server}" if server else f"users/{user}/server"
+        self.api("POST", path, options or {})
+        self.wait_for(lambda: self.is_workspace_ready(user, server), f"{user}/{server} is ready", 60)
+
+    def is_workspace_ready(self, user: str, server: str = "") -> bool:
+        model = self.api("GET", f"users/{user}")["servers"].get(server)
+        return bool(model and model["ready"])
+
+    def stop_workspace(self, user: str, server: str = "") -> None:
+        path = f"users/{user}/servers/{server}" if server else f"users/{user}/server"
+        self.api("DELETE", path)
+        self.wait_for(lambda: not (self.api("GET", f"users/{user}?include_stopped_servers")["servers"].get(server) or {}).get("pending"), "stopped", 40)
+
+    def containers(self) -> list[str]:
+        """Return the names of this hub's workspaces' containers."""
+        return docker("ps", "--all", "--filter", f"label=mlhub.origin={self.name}", "--format", "{{.Names}}").split()
+
+    def remove(self) -> None:
+        """Remove the container and everything that this hub made."""
+        docker("rm", "--force", "--volumes", self.name, check=False)
+        for kind, words in (("container", ["rm", "--force"]), ("network", ["rm"]), ("volume", ["rm"])):
+            listing = ["ls", "--quiet", "--filter", f"label=mlhub.origin={self.name}"] + (["--all"] if kind == "container" else [])
+            found = docker(kind, *listing, check=False).split()
+            if found:
+                docker(kind, *words, *found, check=False)
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *arguments: Any) -> None:
+        return None
+
+
+def _make_opener() -> urllib.request.OpenerDirector:
+    import ssl
+
+    context = ssl.create_default_context()
+    # The certificate is checked where a test is about it.
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return urllib.request.build_opener(_NoRedirects, urllib.request.HTTPSHandler(context=context), urllib.request.ProxyHandler({}))
+
+
+OPENER = _make_opener()
+
+
+@pytest.fixture(scope="module")
+def make_hub(tmp_path_factory: pytest.TempPathFactory, wait_for: Callable[..., Any]) -> Iterator[Callable[..., Hub]]:
+    """Return a function that starts hub containers: ``make_hub(config, env…, ready=True)``."""
+    hubs: list[Hub] = []
+    volumes: list[str] = []
+
+    def make(config: str = CONFIG, *, ready: bool = True, mounts: tuple[str, ...] = (), arguments: tuple[str, ...] = (), socket: bool = True, start: bool = True, **environment: str) -> Hub:
+        name = environment.pop("HUB_NAME", "t" + secrets.token_hex(2))
+        file = tmp_path_factory.mktemp("config") / "jupyterhub_user_config.py"
+        file.write_text(config)
+        volume = f"mlhub-test-{name}"
+        volumes.append(volume)
+        words = ["--publish", "127.0.0.1::8080", "--env", f"HUB_NAME={name}", "--label", "mlhub.test=image"]
+        words += ["--volume", f"{volume}:/data", "--volume", f"{file}:/resources/jupyterhub_user_config.py:ro"]
+        words += ["--volume", "/var/run/docker.sock:/var/run/docker.sock"] if socket else []
+        for mount in mounts:
+            words += ["--volume", mount]
+        for variable, value in environment.items():
+            words += ["--env", f"{variable}={value}"]
+        hub = Hub(name, [*words, *arguments], wait_for, "https" if environment.get("SSL_ENABLED") == "true" else "http")
+        hubs.append(hub)
+        if start:
+            hub.start()
+        if start and ready:
+            hub.wait_until_ready()
+        return hub
+
+    yield make
+    for hub in hubs:
+        hub.remove()
+    for volume in volumes:
+        docker("volume", "rm", "--force", volume, check=False)
+
+
+@pytest.fixture(scope="module")
+def hub(make_hub: Callable[..., Hub]) -> Hub:
+    """Return one running hub over plain HTTP, shared by a module's tests."""
+    return make_hub()
+
+
+@pytest.fixture(scope="module")
+def tls_hub(make_hub: Callable[..., Hub]) -> Hub:
+    """Return one running hub over HTTPS, shared by a module's tests."""
+    return make_hub(SSL_ENABLED="true", MLHUB_HOSTNAMES="localhost,127.0.0.1")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Iterator[None]:
+    """Show the hub containers' logs when a test fails."""
+    report = yield
+    if report.when == "call" and report.failed:
+        for value in getattr(item, "funcargs", {}).values():
+            if isinstance(value, Hub):
+                report.sections.append((f"log of {value.name}", value.logs()[-6000:]))
+    return report
+

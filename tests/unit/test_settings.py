@@ -1,0 +1,147 @@
+"""The environment becomes typed settings, or a sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlhub.errors import SettingsError
+from mlhub.settings import KNOWN_VARIABLES, Settings, list_misspelt_variables
+
+
+def test_an_empty_environment_gives_the_documented_defaults():
+    settings = Settings.from_environment({})
+    assert settings.hub_name == "mlhub"
+    assert settings.execution_mode == "local"
+    assert settings.ssl_enabled is False
+    assert settings.dynamic_whitelist_enabled is False
+    assert settings.cleanup_interval_seconds == 3600
+    assert (settings.start_ssh, settings.start_nginx, settings.start_jhub, settings.start_chp) == (True, True, True, None)
+    assert settings.default_workspace_port == 8080
+
+
+@pytest.mark.parametrize("value", ["true", "on", "True", "1", "yes"])
+def test_every_spelling_of_true_switches_tls_on(value):
+    assert Settings.from_environment({"SSL_ENABLED": value}).ssl_enabled is True
+
+
+@pytest.mark.parametrize(
+    ("environment", "parts"),
+    [
+        ({"HUB_NAME": "my_hub"}, ["HUB_NAME='my_hub'", "not a DNS label", "--env HUB_NAME=mlhub"]),
+        ({"HUB_NAME": "toolong"}, ["HUB_NAME='toolong'", "1-5 characters"]),
+        ({"HUB_NAME": "Hub"}, ["HUB_NAME='Hub'"]),
+        ({"HUB_NAME": "-a"}, ["HUB_NAME='-a'"]),
+        ({"SSL_ENABLED": "maybe"}, ["SSL_ENABLED='maybe'", "true or false"]),
+        ({"EXECUTION_MODE": "swarm"}, ["EXECUTION_MODE='swarm'", "'local' or 'k8s'"]),
+        ({"CLEANUP_INTERVAL_SECONDS": "hourly"}, ["CLEANUP_INTERVAL_SECONDS='hourly'", "whole number"]),
+        ({"CLEANUP_INTERVAL_SECONDS": "-2"}, ["CLEANUP_INTERVAL_SECONDS='-2'"]),
+        ({"DEFAULT_WORKSPACE_PORT": "70000"}, ["DEFAULT_WORKSPACE_PORT='70000'"]),
+        ({"MLHUB_NETWORK_POOL": "172.33.0.0/16"}, ["MLHUB_NETWORK_POOL", "not a private IPv4 range"]),
+        ({"MLHUB_NETWORK_POOL": "10.0.0.0/24", "MLHUB_NETWORK_PREFIX": "20"}, ["MLHUB_NETWORK_PREFIX=20", "10.0.0.0/24"]),
+        ({"MLHUB_TRUSTED_PROXIES": "10.0.0.0/8,loadbalancer"}, ["MLHUB_TRUSTED_PROXIES", "'loadbalancer'"]),
+        ({"SSHD_TARGET": "hub"}, ["SSHD_TARGET='hub'", "hub:22"]),
+        ({"DOCKER_HOST": "ssh://me@host"}, ["DOCKER_HOST='ssh://me@host'"]),
+        ({"MLHUB_BASE_URL": "/a b"}, ["MLHUB_BASE_URL", "/mlhub"]),
+        ({"START_SSH": "0", "START_NGINX": "0", "START_JHUB": "0"}, ["nothing would run"]),
+    ],
+)
+def test_a_wrong_variable_is_refused_with_its_name_its_value_and_the_cure(environment, parts):
+    with pytest.raises(SettingsError) as refusal:
+        Settings.from_environment(environment)
+    for part in parts:
+        assert part in str(refusal.value)
+    assert "pydantic" not in str(refusal.value)
+
+
+def test_several_wrong_variables_are_named_at_once():
+    with pytest.raises(SettingsError) as refusal:
+        Settings.from_environment({"SSL_ENABLED": "x", "START_SSH": "perhaps"})
+    assert "SSL_ENABLED" in str(refusal.value)
+    assert "START_SSH" in str(refusal.value)
+
+
+def test_a_secret_is_read_from_its_file(tmp_path: Path):
+    file = tmp_path / "password"
+    file.write_text("correct horse battery\n")
+    settings = Settings.from_environment({"MLHUB_ADMIN_PASSWORD_FILE": str(file)})
+    assert settings.mlhub_admin_password is not None
+    assert settings.mlhub_admin_password.get_secret_value() == "correct horse battery"
+
+
+def test_a_secret_given_twice_is_refused(tmp_path: Path):
+    file = tmp_path / "password"
+    file.write_text("one")
+    with pytest.raises(SettingsError, match="both set"):
+        Settings.from_environment({"MLHUB_ADMIN_PASSWORD": "two", "MLHUB_ADMIN_PASSWORD_FILE": str(file)})
+
+
+def test_a_secret_appears_in_no_message_and_no_representation():
+    settings = Settings.from_environment({"MLHUB_ADMIN_PASSWORD": "hunter2hunter2"})
+    assert "hunter2" not in repr(settings)
+    assert "hunter2" not in str(settings)
+
+
+def test_settings_survive_the_file_that_boot_hands_over(tmp_path: Path):
+    settings = Settings.from_environment({"MLHUB_HOSTNAMES": "a.example, 10.1.2.3", "CONFIGPROXY_AUTH_TOKEN": "secret-token"})
+    file = tmp_path / "settings.json"
+    file.write_text(settings.model_dump_json())
+    again = Settings.load(file)
+    assert again == settings
+    assert again.mlhub_hostnames == ("a.example", "10.1.2.3")
+
+
+def test_settings_can_not_be_changed_after_they_were_read():
+    settings = Settings.from_environment({})
+    with pytest.raises(ValueError, match="frozen"):
+        settings.hub_name = "other"
+
+
+@pytest.mark.parametrize(("name", "meant"), [("HUB_NAM", "HUB_NAME"), ("START_NGNIX", "START_NGINX"), ("SSL_ENABLE", "SSL_ENABLED"), ("MLHUB_HOSTNAME", "MLHUB_HOSTNAMES")])
+def test_a_misspelt_variable_is_a_warning_with_the_nearest_name(name, meant):
+    (warning,) = list_misspelt_variables({name: "x"})
+    assert name in warning
+    assert meant in warning
+
+
+def test_variables_of_others_are_no_misspellings():
+    others = {"SSH_AUTH_SOCK": "", "SSH_CONNECTION": "", "HUB_SERVICE_HOST": "", "HUB_PORT_8081_TCP": "", "PATH": "", "SSL_CERT_FILE": "", "DOCKER_CONFIG": ""}
+    assert list_misspelt_variables(others) == []
+
+
+def test_every_documented_variable_is_known_and_described():
+    for variable in (
+        "HUB_NAME", "SSL_ENABLED", "EXECUTION_MODE", "DYNAMIC_WHITELIST_ENABLED", "CLEANUP_INTERVAL_SECONDS", "START_SSH", "START_NGINX", "START_JHUB",
+        "START_CHP", "ADDITIONAL_ARGS", "SSHD_TARGET", "DEFAULT_WORKSPACE_PORT", "SSH_PERMIT_TARGET_HOST", "SSH_PERMIT_TARGET_PORT", "SSH_TARGET_LABELS",
+        "SSH_TARGET_PUBLICKEY_API_PORT", "SSH_TARGET_KEY_PATH", "MANUAL_AUTH_FILE", "DATA_VOLUME_CONTAINER", "DOCKER_HOST", "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH",
+    ):  # fmt: skip
+        assert variable in KNOWN_VARIABLES
+    for name, field in Settings.model_fields.items():
+        assert field.description, f"{name} has no description for the reference page"
+
+
+@pytest.mark.parametrize(
+    ("environment", "runs_chp"),
+    [
+        ({}, True),
+        ({"EXECUTION_MODE": "k8s"}, False),
+        ({"EXECUTION_MODE": "k8s", "START_CHP": "false"}, False),
+        ({"START_JHUB": "false", "START_CHP": "true"}, True),
+        ({"EXECUTION_MODE": "k8s", "START_JHUB": "false", "START_CHP": "true"}, True),
+        ({"START_JHUB": "false"}, False),
+        ({"START_CHP": "false"}, False),
+    ],
+)
+def test_the_proxy_runs_where_the_role_switches_say(environment, runs_chp):
+    assert Settings.from_environment(environment).runs_chp is runs_chp
+
+
+@given(st.dictionaries(st.sampled_from(sorted(KNOWN_VARIABLES - {"MLHUB_ADMIN_PASSWORD_FILE", "CONFIGPROXY_AUTH_TOKEN_FILE"})), st.text(max_size=40)))
+def test_no_environment_at_all_ends_in_anything_but_settings_or_a_sentence(environment):
+    try:
+        Settings.from_environment(environment)
+    except SettingsError as refusal:
+        assert str(refusal)
