@@ -5,7 +5,7 @@
 ARG BASE_IMAGE=debian:trixie-slim
 ARG BUILD_IMAGE=${BASE_IMAGE}
 
-# ---- python: a virtual environment with the locked packages and the product, byte-compiled ----
+# ---- python: a virtual environment with the locked packages, byte-compiled ----
 # It has no pip of its own: the build stage's pip fills it from outside.
 FROM ${BUILD_IMAGE} AS python
 RUN apt-get update \
@@ -17,10 +17,6 @@ RUN python3 -m pip --python /opt/mlhub/bin/python install --no-cache-dir --no-co
  && find /opt/mlhub -type d -name tests -path '*/site-packages/*' -prune -exec rm -rf {} + \
  && find /opt/mlhub -name '*.so' -path '*/site-packages/*' -exec chmod a+rx {} +
 RUN /opt/mlhub/bin/python -m compileall -q -j0 --invalidation-mode unchecked-hash /opt/mlhub/lib
-COPY mlhub /opt/mlhub/lib/python3.13/site-packages/mlhub
-COPY mlhubspawner /opt/mlhub/lib/python3.13/site-packages/mlhubspawner
-RUN /opt/mlhub/bin/python -m compileall -q --invalidation-mode unchecked-hash \
-      /opt/mlhub/lib/python3.13/site-packages/mlhub /opt/mlhub/lib/python3.13/site-packages/mlhubspawner
 
 # ---- node: configurable-http-proxy from its lock file ----
 FROM ${BUILD_IMAGE} AS node
@@ -46,10 +42,16 @@ RUN groupadd --gid 1000 hub && useradd --uid 1000 --gid hub --no-create-home --h
  && install -d -o hub -g hub -m 0750 /data && install -d -o hub -g hub -m 0755 /run/mlhub /run/sshd
 COPY --from=node /opt/chp /opt/chp
 COPY --from=python /opt/mlhub /opt/mlhub
-COPY resources /resources
 # The documented place of the logo.
 RUN mkdir -p /usr/local/share && ln -s /opt/mlhub/share/jupyterhub /usr/local/share/jupyterhub \
  && ln -s /opt/chp/node_modules/.bin/configurable-http-proxy /usr/local/bin/configurable-http-proxy
+# The product itself comes late: a change of it rebuilds, and pulls, a few kilobytes.
+COPY mlhub /opt/mlhub/lib/python3.13/site-packages/mlhub
+COPY mlhubspawner /opt/mlhub/lib/python3.13/site-packages/mlhubspawner
+COPY resources /resources
+RUN chmod -R a+rX /resources /opt/mlhub/lib/python3.13/site-packages/mlhub /opt/mlhub/lib/python3.13/site-packages/mlhubspawner \
+ && /opt/mlhub/bin/python -m compileall -q --invalidation-mode unchecked-hash \
+      /opt/mlhub/lib/python3.13/site-packages/mlhub /opt/mlhub/lib/python3.13/site-packages/mlhubspawner
 ENV PATH=/opt/mlhub/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     LANG=C.UTF-8 \
     PYTHONDONTWRITEBYTECODE=1 \

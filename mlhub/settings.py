@@ -36,26 +36,52 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    hub_name: str = Field("mlhub", description="Name of this hub: prefix or suffix of everything it creates, and the DNS name under which workspaces reach it. A DNS label of 1 to 5 characters.")
-    execution_mode: Literal["local", "k8s"] = Field("local", description="`local` starts workspaces on a Docker host, `k8s` in a Kubernetes cluster.")
-    ssl_enabled: bool = Field(False, description="Serve HTTPS (and SSH) on the public port; plain HTTP is redirected. Without a certificate of your own one is generated once and kept under the data directory.")
+    hub_name: str = Field(
+        "mlhub",
+        description="Name of this hub: prefix or suffix of everything it creates, and the DNS name under which workspaces reach it. A DNS label of 1 to 5 characters.",
+    )
+    execution_mode: Literal["local", "k8s"] = Field(
+        "local", description="`local` starts workspaces on a Docker host, `k8s` in a Kubernetes cluster."
+    )
+    ssl_enabled: bool = Field(
+        False,
+        description="Serve HTTPS (and SSH) on the public port; plain HTTP is redirected. Without a certificate of your own one is generated once and kept under the data directory.",
+    )
     start_nginx: bool = Field(True, description="Start nginx, the one public port. Without it CHP listens on 8000 and sshd on 22.")
     start_jhub: bool = Field(True, description="Start the hub.")
-    start_chp: bool | None = Field(None, description="Start the proxy (CHP). Unset means beside the hub on Docker, and not in the hub's container on Kubernetes.")
+    start_chp: bool | None = Field(
+        None, description="Start the proxy (CHP). Unset means beside the hub on Docker, and not in the hub's container on Kubernetes."
+    )
     start_ssh: bool = Field(True, description="Start sshd, the SSH door to the workspaces.")
     additional_args: str = Field("", description="Further arguments for CHP, for example `--ip=0.0.0.0 --api-ip=0.0.0.0`.")
-    configproxy_auth_token: SecretStr | None = Field(None, description="Token between hub and proxy. Generated once and kept under the data directory when both run in one container.")
-    dynamic_whitelist_enabled: bool = Field(False, description="Let only the users named in `/resources/users/dynamic_whitelist.txt` (one per line, read again when it changes) log in, whatever the authenticator. If the file does not exist, the authenticator's own rules apply.")
-    cleanup_interval_seconds: int = Field(3600, ge=-1, description="Seconds between two passes of the cleanup service; `-1` switches the timer off.")
+    configproxy_auth_token: SecretStr | None = Field(
+        None, description="Token between hub and proxy. Generated once and kept under the data directory when both run in one container."
+    )
+    dynamic_whitelist_enabled: bool = Field(
+        False,
+        description="Let only the users named in `/resources/users/dynamic_whitelist.txt` (one per line, read again when it changes) log in, whatever the authenticator. If the file does not exist, the authenticator's own rules apply.",
+    )
+    cleanup_interval_seconds: int = Field(
+        3600, ge=-1, description="Seconds between two passes of the cleanup service; `-1` switches the timer off."
+    )
     is_cleanup_service_enabled: bool = Field(True, description="Run the cleanup service beside the hub.")
-    default_workspace_port: int = Field(8080, ge=1, le=65535, description="Port on which workspaces listen when neither the image catalogue nor the user config says otherwise.")
+    default_workspace_port: int = Field(
+        8080,
+        ge=1,
+        le=65535,
+        description="Port on which workspaces listen when neither the image catalogue nor the user config says otherwise.",
+    )
     data_volume_container: Path = Field(Path("/data"), description="Directory inside the container that holds everything worth keeping.")
 
-    sshd_target: str = Field("", description="`host:port` of the sshd behind the public port; set by the chart, where sshd runs in the hub's pod.")
+    sshd_target: str = Field(
+        "", description="`host:port` of the sshd behind the public port; set by the chart, where sshd runs in the hub's pod."
+    )
     ssh_permit_target_host: str = Field("*", description="Extra filter on the workspace names that SSH may reach (a shell pattern).")
     ssh_permit_target_port: str = Field("*", description="Extra filter on the port that SSH may reach, or `*`.")
     ssh_target_labels: str = Field("", description="Labels of the containers that bring their own keys, `name=value`, comma separated.")
-    ssh_target_publickey_api_port: int = Field(8080, ge=1, le=65535, description="Port of the `/publickey` endpoint of workspaces that bring their own keys.")
+    ssh_target_publickey_api_port: int = Field(
+        8080, ge=1, le=65535, description="Port of the `/publickey` endpoint of workspaces that bring their own keys."
+    )
     ssh_target_key_path: str = Field("~/.ssh/id_ed25519.pub", description="Public key file inside workspaces that bring their own keys.")
     manual_auth_file: str = Field("false", description="`true`, or the path of a hand-kept key file, to let those keys in as well.")
 
@@ -63,13 +89,25 @@ class Settings(BaseModel):
     docker_tls_verify: str = Field("", description="As for the docker command.")
     docker_cert_path: str = Field("", description="As for the docker command.")
 
-    mlhub_hostnames: tuple[str, ...] = Field((), description="Names and addresses under which people reach this hub, comma separated. They go into the generated certificate and into the printed address.")
-    mlhub_admin_password: SecretStr | None = Field(None, description="Create the user `admin` with this password at first boot instead of printing a one-time setup link. Also as `MLHUB_ADMIN_PASSWORD_FILE`.")
-    mlhub_trusted_proxies: tuple[str, ...] = Field((), description="Addresses (CIDR, comma separated) of proxies in front of the public port whose `X-Forwarded-*` headers are believed.")
+    mlhub_hostnames: tuple[str, ...] = Field(
+        (),
+        description="Names and addresses under which people reach this hub, comma separated. They go into the generated certificate and into the printed address.",
+    )
+    mlhub_admin_password: SecretStr | None = Field(
+        None,
+        description="Create the user `admin` with this password at first boot instead of printing a one-time setup link. Also as `MLHUB_ADMIN_PASSWORD_FILE`.",
+    )
+    mlhub_trusted_proxies: tuple[str, ...] = Field(
+        (),
+        description="Addresses (CIDR, comma separated) of proxies in front of the public port whose `X-Forwarded-*` headers are believed.",
+    )
     mlhub_workspace_image: str = Field("mltooling/ml-workspace:latest", description="Image of workspaces when nobody chooses another.")
     mlhub_network_pool: str = Field("10.64.0.0/12", description="Private address range from which each user's network takes a subnet.")
     mlhub_network_prefix: int = Field(27, ge=16, le=29, description="Size of each user's subnet, as a prefix length.")
-    mlhub_host_guard: bool = Field(True, description="Keep workspaces away from the Docker host's own ports and from link-local (cloud metadata) addresses with a small nftables table of our own on the host.")
+    mlhub_host_guard: bool = Field(
+        True,
+        description="Keep workspaces away from the Docker host's own ports and from link-local (cloud metadata) addresses with a small nftables table of our own on the host.",
+    )
     mlhub_base_url: str = Field("/", description="Path under which the hub is served. The chart's `mlhub.baseUrl`.")
     mlhub_debug: bool = Field(False, description="Log more. The chart's `mlhub.debug`.")
     mlhub_stop_seconds: int = Field(10, ge=1, le=600, description="Seconds a workspace gets to end by itself when it is stopped.")
@@ -91,7 +129,9 @@ class Settings(BaseModel):
             try:
                 ipaddress.ip_network(entry, strict=False)
             except ValueError:
-                raise ValueError(f"has the entry {entry!r}, which is neither an address nor a CIDR range. Write e.g. 10.0.0.0/8,192.0.2.7.") from None
+                raise ValueError(
+                    f"has the entry {entry!r}, which is neither an address nor a CIDR range. Write e.g. 10.0.0.0/8,192.0.2.7."
+                ) from None
         return value
 
     @field_validator("mlhub_network_pool")
@@ -102,7 +142,9 @@ class Settings(BaseModel):
         except ValueError as error:
             raise ValueError(f"is not an IPv4 range ({error}). Write e.g. 10.64.0.0/12.") from None
         if network.version != 4 or not network.is_private:
-            raise ValueError("is not a private IPv4 range; public addresses would become unreachable from workspaces. Write e.g. 10.64.0.0/12.")
+            raise ValueError(
+                "is not a private IPv4 range; public addresses would become unreachable from workspaces. Write e.g. 10.64.0.0/12."
+            )
         return value
 
     @field_validator("sshd_target")
@@ -134,7 +176,9 @@ class Settings(BaseModel):
             raise ValueError(f"HUB_NAME={self.hub_name!r} is not a DNS label (a-z, 0-9, '-'; {limit}). Pass e.g. --env HUB_NAME=mlhub.")
         pool = ipaddress.ip_network(self.mlhub_network_pool)
         if self.mlhub_network_prefix < pool.prefixlen:
-            raise ValueError(f"MLHUB_NETWORK_PREFIX={self.mlhub_network_prefix} is larger than the whole MLHUB_NETWORK_POOL={self.mlhub_network_pool}. Choose a prefix from {pool.prefixlen} to 29.")
+            raise ValueError(
+                f"MLHUB_NETWORK_PREFIX={self.mlhub_network_prefix} is larger than the whole MLHUB_NETWORK_POOL={self.mlhub_network_pool}. Choose a prefix from {pool.prefixlen} to 29."
+            )
         if not (self.start_nginx or self.start_jhub or self.start_chp or self.start_ssh):
             raise ValueError("START_NGINX, START_JHUB, START_CHP and START_SSH are all off: nothing would run. Leave at least one on.")
         return self
@@ -178,7 +222,9 @@ class Settings(BaseModel):
                 try:
                     value = Path(file).read_text().rstrip("\n")
                 except (OSError, UnicodeDecodeError) as error:
-                    raise SettingsError(f"{variable}_FILE={file!r} can not be read ({error}). Mount the file or unset the variable.") from error
+                    raise SettingsError(
+                        f"{variable}_FILE={file!r} can not be read ({error}). Mount the file or unset the variable."
+                    ) from error
             if value.strip():
                 values[name] = value
         try:

@@ -11,7 +11,7 @@ from typing import Any
 
 from jupyterhub import orm
 from nativeauthenticator.orm import UserInfo
-from sqlalchemy import false, func, or_
+from sqlalchemy import DDL, false, func, inspect, or_
 
 from mlhub.auth.rules import MAX_USERNAME_CHARACTERS
 
@@ -108,6 +108,18 @@ class Accounts:
         """Tell whether the hub's database makes that person an administrator."""
         user = orm.User.find(self._db, username)
         return user is not None and bool(user.admin)
+
+
+def create_table(db: Any) -> None:
+    """Make the table of accounts, or add the columns that an older version did not know."""
+    table, bind = UserInfo.__table__, db.get_bind()
+    table.create(bind, checkfirst=True)
+    existing = {column["name"] for column in inspect(bind).get_columns(table.name)}
+    with bind.begin() as connection:
+        for column in table.columns:
+            if column.name not in existing:
+                kind = column.type.compile(bind.dialect)
+                connection.execute(DDL(f"ALTER TABLE {table.name} ADD COLUMN {column.name} {kind}"))
 
 
 def _is_pending() -> Any:

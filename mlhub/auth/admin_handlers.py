@@ -6,6 +6,8 @@ account without being one.
 
 from __future__ import annotations
 
+from typing import Any
+
 from jupyterhub.scopes import needs_scope
 from tornado import web
 from tornado.escape import url_escape
@@ -130,7 +132,7 @@ class SetPasswordHandler(AdminPage):
         """Set the password; that person's sessions end."""
         self._refuse(user_name)
         native, password = self.authenticator, self.field("new_password")
-        values = {"user_name": user_name, "quoted_name": url_escape(user_name, plus=False)}
+        values: dict[str, Any] = {"user_name": user_name, "quoted_name": url_escape(user_name, plus=False)}
         complaint = native.explain_password(password, user_name)
         if password != self.field("new_password_confirmation"):
             complaint = "The two passwords differ. Type the same one twice."

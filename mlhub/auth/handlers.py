@@ -107,7 +107,7 @@ class SignUpHandler(AccountPage):
             return "The two passwords differ. Type the same one twice."
         if self.authenticator.tos and not self.field("tos"):
             return "Accept the terms of service to sign up."
-        if self.authenticator.ask_email_on_signup and not self.field("email"):
+        if self.authenticator.ask_email_on_signup and not self.field("email") and not self.field("setup"):
             return "Enter your e-mail address."
         username, password = self.field("username"), self.field("signup_password")
         complaint = str(self.authenticator.explain_signup(username, password, self.field("email")))

@@ -8,10 +8,12 @@ who has an account, no change by GET, and nobody who grabs the administrator's n
 from __future__ import annotations
 
 import asyncio
+import hmac
 import re
 import time
 from typing import Any
 
+import onetimepass
 from jupyterhub.utils import maybe_future
 from nativeauthenticator import NativeAuthenticator
 from nativeauthenticator.orm import UserInfo
@@ -20,7 +22,7 @@ from traitlets import Any as AnyTrait
 from traitlets import Bool, Integer, Unicode, default
 
 from mlhub.auth import rules
-from mlhub.auth.accounts import Accounts
+from mlhub.auth.accounts import Accounts, create_table
 from mlhub.auth.lockout import Lockout
 from mlhub.auth.passwords import PasswordHasher, hash_password
 from mlhub.auth.setup import burn_setup_code, ensure_setup_code, is_setup_code
@@ -58,6 +60,10 @@ class MLHubNativeAuthenticator(NativeAuthenticator):
     @default("db")
     def _db_default(self) -> Any:
         return self._deprecated_db_session
+
+    def add_new_table(self) -> None:
+        """Make the table of accounts, or add the columns that an older version did not know."""
+        create_table(self.db)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -116,20 +122,24 @@ class MLHubNativeAuthenticator(NativeAuthenticator):
             raise web.HTTPError(503, str(error)) from error
 
     def _accepts_token(self, account: UserInfo, token: str) -> bool:
+        """Check a one-time password (RFC 6238, one step of clock skew); each is accepted once."""
         if not account.has_2fa:
             return True
-        interval = int(time.time()) // _TOTP_SECONDS  # a one-time password is a function of the wall clock (RFC 6238)
-        if len(token) != 6 or not token.isascii() or not token.isdigit() or self._used_tokens.get(account.username, 0) >= interval:
-            return False
-        if not account.is_valid_token(token):
-            return False
-        self._used_tokens[account.username] = interval
-        return True
+        now, used = int(time.time()) // _TOTP_SECONDS, self._used_tokens.get(account.username, 0)
+        for step in (now - 1, now, now + 1):
+            expected = onetimepass.get_totp(account.otp_secret, as_string=True, clock=step * _TOTP_SECONDS)
+            if step > used and hmac.compare_digest(expected, token.encode()):
+                self._used_tokens[account.username] = step
+                return True
+        return False
 
     async def refresh_user(self, user: Any, handler: Any = None) -> Any:
         """End the session of somebody whose account was removed or is no longer authorised."""
         account = self.accounts.find(user.name)
-        if account is None or not account.is_authorized:
+        if account is None:
+            # Somebody for whom an administrator runs a workspace: its token is theirs, a login is not.
+            return bool(getattr(handler, "_token_authenticated", False))
+        if not account.is_authorized:
             return False
         return await maybe_future(super().refresh_user(user, handler))
 
@@ -137,8 +147,10 @@ class MLHubNativeAuthenticator(NativeAuthenticator):
 
     def explain_signup(self, username: str, password: str, email: str = "") -> str:
         """Say what is wrong with a form, from the form alone; ``""`` if nothing is."""
-        complaint = rules.explain_username(username) or self.explain_password(password, username) or rules.explain_email(email)
-        if not complaint and not self.validate_username(self.normalize_username(username)):
+        name = self.normalize_username(username)  # lower-casing can lengthen a name, or take it apart
+        complaint = rules.explain_username(username) or rules.explain_username(name)
+        complaint = complaint or self.explain_password(password, username) or rules.explain_email(email)
+        if not complaint and not self.validate_username(name):
             complaint = "This hub does not allow such a username. Ask an administrator which form names have here."
         return complaint
 

@@ -2,7 +2,7 @@
 
 JupyterHub itself asks with an exponential back-off (up to 5 s between two tries), which wastes about
 as much time as the whole start takes. A connection attempt to a container on the same host costs
-less than a millisecond, so it may well be made every 50 ms; JupyterHub's own first try then succeeds.
+less than a millisecond, so it may well be made every 25 ms; JupyterHub's own first try then succeeds.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable
 
-INTERVAL_SECONDS = 0.05
+INTERVAL_SECONDS = 0.025
 ATTEMPT_SECONDS = 2.0
 DEATH_CHECK_SECONDS = 0.5
 

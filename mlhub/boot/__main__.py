@@ -47,7 +47,11 @@ def prepare(settings: Settings) -> tuple[list[Program], certificates.Pair | None
     own_pair = prepare_certificate(settings) if settings.start_nginx and settings.ssl_enabled else None
     addresses = make_addresses(settings, other_proxy=other_proxy)
     renderer = Renderer(settings, addresses, own_certificate=own_pair is not None)
-    token = settings.configproxy_auth_token.get_secret_value() if settings.configproxy_auth_token else ensure_secret(data / "proxy_auth_token", hub)
+    token = (
+        settings.configproxy_auth_token.get_secret_value()
+        if settings.configproxy_auth_token
+        else ensure_secret(data / "proxy_auth_token", hub)
+    )
     programs = make_programs(settings, addresses, token, runs_chp=settings.runs_chp and not other_proxy)
     if settings.start_nginx:
         write_private(run / "nginx.conf", renderer.render("nginx.conf.j2"), edge)

@@ -125,7 +125,9 @@ def load_pair(pair: Pair, now: datetime.datetime) -> x509.Certificate:
     if now > certificate.not_valid_after_utc:
         raise ConfigurationError(f"The certificate {pair.certificate} expired on {certificate.not_valid_after_utc:%Y-%m-%d}. {cure}")
     if now < certificate.not_valid_before_utc:
-        raise ConfigurationError(f"The certificate {pair.certificate} is valid only from {certificate.not_valid_before_utc:%Y-%m-%d}. Check this machine's clock, or the certificate.")
+        raise ConfigurationError(
+            f"The certificate {pair.certificate} is valid only from {certificate.not_valid_before_utc:%Y-%m-%d}. Check this machine's clock, or the certificate."
+        )
     return certificate
 
 

@@ -32,7 +32,9 @@ def prepare_data_dir(settings: Settings, hub: Account) -> Path:
         probe.write_bytes(b"x" * 4096)
         probe.unlink()
     except OSError as error:
-        raise ConfigurationError(f"The data directory {data} can not be written ({error.strerror}). Mount a writable volume with free space, e.g. --volume jupyterhub_data:{data}") from error
+        raise ConfigurationError(
+            f"The data directory {data} can not be written ({error.strerror}). Mount a writable volume with free space, e.g. --volume jupyterhub_data:{data}"
+        ) from error
     return data
 
 
@@ -45,7 +47,9 @@ def prepare_run_dir(settings: Settings) -> Path:
             shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
         run.chmod(0o755)
     except OSError as error:
-        raise ConfigurationError(f"The run directory {run} can not be written ({error.strerror}). Mount a temporary file system there when the root file system is read-only.") from error
+        raise ConfigurationError(
+            f"The run directory {run} can not be written ({error.strerror}). Mount a temporary file system there when the root file system is read-only."
+        ) from error
     return run
 
 

@@ -19,14 +19,18 @@ def check_user_config(file: Path) -> ast.Module:
     if not file.exists():
         return ast.Module([], [])
     if file.is_dir():
-        raise ConfigurationError(f"{file} is a directory: the file to be mounted there does not exist on the host, so the engine made a directory. Correct the host's path in --volume.")
+        raise ConfigurationError(
+            f"{file} is a directory: the file to be mounted there does not exist on the host, so the engine made a directory. Correct the host's path in --volume."
+        )
     try:
         return ast.parse(file.read_bytes(), str(file))
     except (SyntaxError, ValueError) as error:
         line = getattr(error, "lineno", None)
         reason = getattr(error, "msg", str(error))
         text = (getattr(error, "text", "") or "").strip()
-        raise ConfigurationError(f"{file}, line {line}: {reason}: {text!r}. Correct the file and start the container again; nothing was changed.") from None
+        raise ConfigurationError(
+            f"{file}, line {line}: {reason}: {text!r}. Correct the file and start the container again; nothing was changed."
+        ) from None
     except OSError as error:
         raise ConfigurationError(f"{file} can not be read ({error.strerror}). Make it readable for root.") from error
 

@@ -33,7 +33,11 @@ def make_hub(settings: Settings, token: str) -> Program:
     environment = read_environment()
     for secret in ("MLHUB_ADMIN_PASSWORD", "MLHUB_ADMIN_PASSWORD_FILE"):
         environment.pop(secret, None)
-    environment |= {"CONFIGPROXY_AUTH_TOKEN": token, "MLHUB_RUN_DIR": str(settings.mlhub_run_dir), "HOME": str(settings.data_volume_container)}
+    environment |= {
+        "CONFIGPROXY_AUTH_TOKEN": token,
+        "MLHUB_RUN_DIR": str(settings.mlhub_run_dir),
+        "HOME": str(settings.data_volume_container),
+    }
     command = ["jupyterhub", "--config", str(settings.mlhub_resources_dir / "jupyterhub_config.py")]
     probe = {"name": "hub", "address": "127.0.0.1:8081", "path": f"{settings.mlhub_base_url}hub/health", "expect": " 200 "}
     return Program("hub", find_account("hub").wrap(command, _hub_groups(settings)), environment, probe)

@@ -6,7 +6,7 @@ import resource
 from dataclasses import dataclass
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
 from mlhub.settings import HOST_PORT, Settings
 
@@ -53,7 +53,7 @@ class Renderer:
             trim_blocks=True,
             lstrip_blocks=True,
             keep_trailing_newline=True,
-            autoescape=lambda name: bool(name) and ".html" in name,
+            autoescape=select_autoescape(["html"]),
         )
         match = HOST_PORT.match(addresses.sshd)
         self._context = {

@@ -8,6 +8,7 @@ started again. A program that can not start ends the container with a sentence a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import time
@@ -106,7 +107,7 @@ class Supervisor:
 
     async def _watch_answer(self, program: Program) -> None:
         began = time.monotonic()
-        while await asyncio.to_thread(check_probe, program.probe):
+        while await asyncio.to_thread(check_probe, program.probe):  # noqa: ASYNC110 - another process has no event to wait for
             await asyncio.sleep(0.1)
         self._say(f"{program.name} answers after {time.monotonic() - began:.1f} s")
         before = len(self._answered)
@@ -132,10 +133,8 @@ class Supervisor:
 
 
 def _kill_group(leader: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):  # nothing is left of it
         os.killpg(leader, signal.SIGKILL)
-    except ProcessLookupError:
-        pass  # nothing is left of it
 
 
 def _describe(code: int) -> str:

@@ -18,7 +18,9 @@ def apply_defaults(c: Config, settings: Settings) -> None:
     # Upgrades the schema after a backup of the database file beside it.
     c.JupyterHub.upgrade_db = True
     c.JupyterHub.cookie_secret_file = str(data / "jupyterhub_cookie_secret")
-    c.JupyterHub.spawner_class = "mlhubspawner.MLHubDockerSpawner" if settings.execution_mode == "local" else "mlhubspawner.MLHubKubernetesSpawner"
+    c.JupyterHub.spawner_class = (
+        "mlhubspawner.MLHubDockerSpawner" if settings.execution_mode == "local" else "mlhubspawner.MLHubKubernetesSpawner"
+    )
     c.JupyterHub.authenticator_class = "nativeauthenticator.NativeAuthenticator"
     c.JupyterHub.allow_named_servers = True
     c.JupyterHub.redirect_to_server = False

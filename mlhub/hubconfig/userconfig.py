@@ -35,7 +35,13 @@ def run_user_config(c: Config, file: Path, *, shown_as: Path | None = None) -> N
     def load_subconfig(name: str, path: str | None = None) -> None:
         run_user_config(c, Path(path or shown.parent) / name)
 
-    names = {"c": c, "get_config": lambda: c, "load_subconfig": load_subconfig, "__file__": str(shown), "__name__": "jupyterhub_user_config"}
+    names = {
+        "c": c,
+        "get_config": lambda: c,
+        "load_subconfig": load_subconfig,
+        "__file__": str(shown),
+        "__name__": "jupyterhub_user_config",
+    }
     try:
         exec(compile(file.read_bytes(), str(shown), "exec"), names)  # noqa: S102 - it is the site's own configuration
     except ConfigurationError:
@@ -43,4 +49,6 @@ def run_user_config(c: Config, file: Path, *, shown_as: Path | None = None) -> N
     except Exception as error:  # the file may raise anything
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(shown)]
         line = frames[-1].lineno if frames else getattr(error, "lineno", None)
-        raise ConfigurationError(f"{shown}, line {line}: {type(error).__name__}: {error}. Correct the file and start the container again.") from error
+        raise ConfigurationError(
+            f"{shown}, line {line}: {type(error).__name__}: {error}. Correct the file and start the container again."
+        ) from error

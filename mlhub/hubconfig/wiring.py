@@ -28,7 +28,10 @@ def list_facts(settings: Settings) -> dict[tuple[str, str], tuple[Any, str]]:
     else:
         facts["ConfigurableHTTPProxy", "api_url"] = ("http://127.0.0.1:8001", "ADDITIONAL_ARGS")
     if settings.configproxy_auth_token:
-        facts["ConfigurableHTTPProxy", "auth_token"] = (settings.configproxy_auth_token.get_secret_value(), "CONFIGPROXY_AUTH_TOKEN (in the chart: mlhub.secretToken)")
+        facts["ConfigurableHTTPProxy", "auth_token"] = (
+            settings.configproxy_auth_token.get_secret_value(),
+            "CONFIGPROXY_AUTH_TOKEN (in the chart: mlhub.secretToken)",
+        )
     if settings.mlhub_debug:
         facts["JupyterHub", "debug"] = (True, "MLHUB_DEBUG (in the chart: mlhub.debug)")
     return facts
@@ -45,13 +48,17 @@ def apply_facts(c: Config, settings: Settings) -> None:
             setattr(c[owner], trait, value)
         elif _normalise(trait, configured) != value:
             shown = "another value" if trait == "auth_token" else f"{configured!r}"
-            raise ConfigurationError(f"jupyterhub_user_config.py sets c.{owner}.{trait} to {shown}, but this deployment has decided {'otherwise' if trait == 'auth_token' else repr(value)}. Remove the line; the place to change it is {place}.")
+            raise ConfigurationError(
+                f"jupyterhub_user_config.py sets c.{owner}.{trait} to {shown}, but this deployment has decided {'otherwise' if trait == 'auth_token' else repr(value)}. Remove the line; the place to change it is {place}."
+            )
         else:
             setattr(c[owner], trait, value)
     for trait in ("ip", "port", "bind_url"):
         configured = _get(c, "JupyterHub", trait)
         if configured is not MISSING and (trait, configured) not in {("port", 8000), ("ip", "")}:
-            raise ConfigurationError(f"jupyterhub_user_config.py sets c.JupyterHub.{trait} to {configured!r}, but nginx serves the one public port 8080. Remove the line and publish another port of the host: --publish 9090:8080")
+            raise ConfigurationError(
+                f"jupyterhub_user_config.py sets c.JupyterHub.{trait} to {configured!r}, but nginx serves the one public port 8080. Remove the line and publish another port of the host: --publish 9090:8080"
+            )
     # The proxy reaches the hub inside the container; workspaces reach it under HUB_NAME (the spawner's hub_connect_url).
     c.JupyterHub.setdefault("hub_connect_ip", "127.0.0.1")
     c.JupyterHub.bind_url = f"http://127.0.0.1:8000{settings.mlhub_base_url}"
@@ -65,7 +72,9 @@ def wire(c: Config, settings: Settings) -> None:
     allow_list = resources / "users" / "dynamic_whitelist.txt" if settings.dynamic_whitelist_enabled else None
     c.JupyterHub.authenticator_class = resolve_authenticator(c.JupyterHub.authenticator_class, allow_list)
     _append(c, "JupyterHub", "template_paths", str(resources / "html"))
-    _append(c, "JupyterHub", "extra_handlers", (r"/mlhub-static/(.*)", "mlhub.pages.static.StaticHandler", {"path": str(resources / "static")}))
+    _append(
+        c, "JupyterHub", "extra_handlers", (r"/mlhub-static/(.*)", "mlhub.pages.static.StaticHandler", {"path": str(resources / "static")})
+    )
     facts = {
         "hub_name": settings.hub_name,
         "network_pool": settings.mlhub_network_pool,

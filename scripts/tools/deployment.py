@@ -23,12 +23,12 @@ SETTINGS_LABEL = "mlhub.up"
 def up(arguments: Sequence[str]) -> int:
     """Build what is missing and start the hub; print where it is."""
     refuse_other_engines()
+    name, port = hub_name(), public_port()
     version = ensure_engine()
     print(f"Container engine {version}")
     for image in (HUB, WORKSPACE):
         if not ensure_image(image):
             print(f"{image.tag} is up to date")
-    name, port = hub_name(), public_port()
     command = make_run_command(name, port)
     wanted = hashlib.sha256(json.dumps([command, image_id(HUB.tag)]).encode()).hexdigest()[:16]
     state = read("docker", "inspect", "--format", f'{{{{.State.Running}}}} {{{{index .Config.Labels "{SETTINGS_LABEL}"}}}}', name)
@@ -81,11 +81,22 @@ def status(arguments: Sequence[str]) -> int:
     """Say what runs."""
     require_engine()
     name = hub_name()
-    state = read("docker", "inspect", "--format", "{{.State.Status}}, {{if .State.Health}}{{.State.Health.Status}}{{else}}no health check{{end}}, since {{.State.StartedAt}}, {{.Config.Image}}", name)
+    state = read(
+        "docker",
+        "inspect",
+        "--format",
+        "{{.State.Status}}, {{if .State.Health}}{{.State.Health.Status}}{{else}}no health check{{end}}, since {{.State.StartedAt}}, {{.Config.Image}}",
+        name,
+    )
     print(f"hub {name}: {state or 'not there. ./scripts/up starts it.'}")
     if state:
-        print(read("docker", "exec", name, "python", "-m", "mlhub.boot.health", "--verbose") or "the hub does not answer its health check: ./scripts/logs")
-    workspaces = read("docker", "ps", "--all", "--filter", f"label=mlhub.origin={name}", "--format", "  {{.Names}}: {{.Status}}, {{.Image}}")
+        print(
+            read("docker", "exec", name, "python", "-m", "mlhub.boot.health", "--verbose")
+            or "the hub does not answer its health check: ./scripts/logs"
+        )
+    workspaces = read(
+        "docker", "ps", "--all", "--filter", f"label=mlhub.origin={name}", "--format", "  {{.Names}}: {{.Status}}, {{.Image}}"
+    )
     print(f"workspaces:\n{workspaces}" if workspaces else "workspaces: none")
     return 0 if state else 1
 
@@ -94,10 +105,14 @@ def refuse_other_engines() -> None:
     """Refuse what the hub's container could not use: an engine that is not a local socket."""
     host = os.environ.get("DOCKER_HOST", "")
     if host and not host.startswith("unix://"):
-        raise ToolError(f"DOCKER_HOST={host!r} is not a local socket, and this script can only mount a socket (unix:///path) into the hub. Unset it, or start the hub by hand with `docker run --env DOCKER_HOST=…`.")
+        raise ToolError(
+            f"DOCKER_HOST={host!r} is not a local socket, and this script can only mount a socket (unix:///path) into the hub. Unset it, or start the hub by hand with `docker run --env DOCKER_HOST=…`."
+        )
     for variable in ("DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"):
         if os.environ.get(variable):
-            raise ToolError(f"{variable}={os.environ[variable]!r} is for engines on the network, which this script does not set up. Unset it.")
+            raise ToolError(
+                f"{variable}={os.environ[variable]!r} is for engines on the network, which this script does not set up. Unset it."
+            )
 
 
 def make_run_command(name: str, port: int) -> list[str]:
@@ -131,7 +146,14 @@ def documented_variables() -> list[str]:
     fields = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Settings").body
     names = {node.target.id.upper() for node in fields if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)}
     secrets = {"MLHUB_ADMIN_PASSWORD_FILE", "CONFIGPROXY_AUTH_TOKEN_FILE"}
-    ours = {name for name in os.environ if name.startswith("MLHUB_")} - {"MLHUB_PORT", "MLHUB_CACHE", "MLHUB_USER_CONFIG", "MLHUB_SSL_DIR", "MLHUB_RUN_DIR", "MLHUB_RESOURCES_DIR"}
+    ours = {name for name in os.environ if name.startswith("MLHUB_")} - {
+        "MLHUB_PORT",
+        "MLHUB_CACHE",
+        "MLHUB_USER_CONFIG",
+        "MLHUB_SSL_DIR",
+        "MLHUB_RUN_DIR",
+        "MLHUB_RESOURCES_DIR",
+    }
     return sorted((names - {"MLHUB_RUN_DIR", "MLHUB_RESOURCES_DIR"}) | secrets | ours)
 
 
@@ -142,7 +164,9 @@ def start_container(name: str, port: int, command: list[str]) -> None:
     except ToolError as error:
         read("docker", "rm", "--force", name)
         if re.search(r"port is already allocated|address already in use", str(error)):
-            raise ToolError(f"MLHUB_PORT={port} is taken by another program. Free it, or choose another: MLHUB_PORT={port + 1} ./scripts/up") from None
+            raise ToolError(
+                f"MLHUB_PORT={port} is taken by another program. Free it, or choose another: MLHUB_PORT={port + 1} ./scripts/up"
+            ) from None
         raise
 
 
@@ -156,6 +180,8 @@ def wait_until_healthy(name: str, seconds: float = 120) -> None:
         if state.split()[0] not in ("running", "created") or int(state.split()[1]) > 0:
             break
         time.sleep(0.25)
+    # Kept for its log, but not started again and again.
+    read("docker", "stop", name)
     log = read("sh", "-c", 'docker logs --tail 40 "$1" 2>&1', "sh", name) or ""
     raise ToolError(f"{log}\nThe hub did not become healthy. Its last lines are above; ./scripts/logs shows all of them.")
 

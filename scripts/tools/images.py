@@ -32,7 +32,11 @@ class Image:
     context: str = "."
 
 
-HUB = Image("mltooling/ml-hub:latest", "Dockerfile", ("Dockerfile", ".dockerignore", "mlhub", "mlhubspawner", "resources", "docker/requirements/hub.txt", "docker/proxy"))
+HUB = Image(
+    "mltooling/ml-hub:latest",
+    "Dockerfile",
+    ("Dockerfile", ".dockerignore", "mlhub", "mlhubspawner", "resources", "docker/requirements/hub.txt", "docker/proxy"),
+)
 WORKSPACE = Image("mltooling/ml-workspace:latest", "docker/workspace/Dockerfile", ("docker/workspace", "docker/requirements/workspace.txt"))
 TEST_WORKSPACE = Image("mlhub-test-workspace:latest", "docker/test-workspace/Dockerfile", ("docker/test-workspace",))
 
@@ -47,11 +51,21 @@ def ensure_base_image() -> str:
     with stage(f"Making {BASE_IMAGE} from Debian packages"), tempfile.TemporaryDirectory(prefix="mlhub-base-") as folder:
         root = Path(folder) / "root"
         run("debootstrap", "--variant=minbase", "trixie", root, _find_mirror(), quiet=True)
-        for superfluous in ("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/info", "var/cache/apt", "var/lib/apt/lists", "var/log"):
+        for superfluous in (
+            "usr/share/doc",
+            "usr/share/man",
+            "usr/share/locale",
+            "usr/share/info",
+            "var/cache/apt",
+            "var/lib/apt/lists",
+            "var/log",
+        ):
             shutil.rmtree(root / superfluous, ignore_errors=True)
         for needed in ("var/cache/apt/archives/partial", "var/lib/apt/lists/partial", "var/log"):
             (root / needed).mkdir(parents=True, exist_ok=True)
-        (root / "etc/dpkg/dpkg.cfg.d/docker").write_text("force-unsafe-io\npath-exclude /usr/share/doc/*\npath-exclude /usr/share/man/*\npath-exclude /usr/share/locale/*\n")
+        (root / "etc/dpkg/dpkg.cfg.d/docker").write_text(
+            "force-unsafe-io\npath-exclude /usr/share/doc/*\npath-exclude /usr/share/man/*\npath-exclude /usr/share/locale/*\n"
+        )
         archive = Path(folder) / "base.tar"
         run("tar", "-C", root, "-cf", archive, ".", quiet=True)
         run("docker", "import", "--change", 'CMD ["bash"]', archive, BASE_IMAGE, quiet=True)
@@ -60,7 +74,10 @@ def ensure_base_image() -> str:
 
 def ensure_build_image() -> str:
     """Return an image for the build stages: the base image, with this machine's CA bundle where it names one."""
-    bundle = next((os.environ[name] for name in ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS") if os.environ.get(name)), None)
+    bundle = next(
+        (os.environ[name] for name in ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS") if os.environ.get(name)),
+        None,
+    )
     if not bundle or not Path(bundle).is_file():
         return BASE_IMAGE
     target = "/etc/ssl/certs/ca-certificates.crt"
@@ -120,7 +137,9 @@ def print_layers(tag: str) -> None:
     """Print the image's size, and the size of each of its layers."""
     size = int(read("docker", "image", "inspect", "--format", "{{.Size}}", tag) or 0)
     print(f"{tag}: {size / 1e6:.0f} MB")
-    history = subprocess.run(["docker", "history", "--no-trunc", "--human=false", "--format", "{{json .}}", tag], capture_output=True, text=True, check=True)
+    history = subprocess.run(
+        ["docker", "history", "--no-trunc", "--human=false", "--format", "{{json .}}", tag], capture_output=True, text=True, check=True
+    )
     for line in history.stdout.splitlines():
         layer = json.loads(line)
         if int(layer["Size"]):
@@ -129,7 +148,11 @@ def print_layers(tag: str) -> None:
 
 
 def _find_mirror() -> str:
-    for file in [*Path("/etc/apt/sources.list.d").glob("*.sources"), *Path("/etc/apt/sources.list.d").glob("*.list"), Path("/etc/apt/sources.list")]:
+    for file in [
+        *Path("/etc/apt/sources.list.d").glob("*.sources"),
+        *Path("/etc/apt/sources.list.d").glob("*.list"),
+        Path("/etc/apt/sources.list"),
+    ]:
         if not file.exists():
             continue
         for line in file.read_text().splitlines():

@@ -78,7 +78,9 @@ def check(python: Path) -> list[str]:
     """Run the static checks; return the names of those that failed."""
     install_packages("shellcheck", why="shell scripts are checked") if not shutil.which("shellcheck") else None
     tools = python.parent
-    shell = [path for path in (ROOT / "scripts").iterdir() if path.is_file() and path.read_bytes().startswith(b"#!/bin/sh")] + [ROOT / ".ci" / "run"]
+    shell = [path for path in (ROOT / "scripts").iterdir() if path.is_file() and path.read_bytes().startswith(b"#!/bin/sh")] + [
+        ROOT / ".ci" / "run"
+    ]
     checks = {
         "ruff": [tools / "ruff", "check", "."],
         "ruff format": [tools / "ruff", "format", "--check", "."],
@@ -120,7 +122,11 @@ def run_pytest(python: Path, folder: str, deep: bool) -> tuple[tuple[int, int, i
         return (0, 1, 0), code or 1
     finally:
         report.unlink(missing_ok=True)
-    total, wrong, skipped = int(suite.get("tests", 0)), int(suite.get("failures", 0)) + int(suite.get("errors", 0)), int(suite.get("skipped", 0))
+    total, wrong, skipped = (
+        int(suite.get("tests", 0)),
+        int(suite.get("failures", 0)) + int(suite.get("errors", 0)),
+        int(suite.get("skipped", 0)),
+    )
     return (total - wrong - skipped, wrong, skipped), code
 
 

@@ -13,7 +13,6 @@ import tarfile
 import time
 from pathlib import Path
 
-import docker
 import pytest
 from jupyterhub import orm
 from jupyterhub.objects import Hub
@@ -21,6 +20,7 @@ from jupyterhub.roles import assign_default_roles, create_role, get_default_role
 from jupyterhub.user import User
 from traitlets.config import Config
 
+import docker
 from mlhub.backends.docker.spawner import MLHubDockerSpawner
 
 logging.getLogger("traitlets").setLevel(logging.INFO)
@@ -99,7 +99,13 @@ class HubAtHand:
             self.db.commit()
             assign_default_roles(self.db, orm_user)
             self.db.commit()
-            settings = {"config": self.config, "spawner_class": MLHubDockerSpawner, "hub": Hub(ip="127.0.0.1", port=8081, base_url="/hub/"), "allow_named_servers": True, "base_url": "/"}
+            settings = {
+                "config": self.config,
+                "spawner_class": MLHubDockerSpawner,
+                "hub": Hub(ip="127.0.0.1", port=8081, base_url="/hub/"),
+                "allow_named_servers": True,
+                "base_url": "/",
+            }
             self.users[name] = User(orm_user, settings)
         return self.users[name]
 

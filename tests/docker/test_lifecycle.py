@@ -4,11 +4,11 @@ import asyncio
 import time
 
 import pytest
-from tests.docker.conftest import LABEL, eventually
 from tornado import web
 
 from mlhub.backends.docker.volumes import LABEL_TRASHED
 from mlhub.workspace.identity import Identity
+from tests.docker.conftest import LABEL, eventually
 
 
 def name(hub, user, server=""):

@@ -33,12 +33,12 @@ PREPARED = """
 # What the product wires, as far as sign-in needs it.
 import sys
 from pathlib import Path
-from jupyterhub.handlers.static import CacheControlStaticFilesHandler
+from mlhub.pages.static import StaticHandler
 c.JupyterHub.log_level = "INFO"
 c.JupyterHub.spawner_class = "simple"
 c.JupyterHub.redirect_to_server = False
 c.JupyterHub.template_paths = [{html!r}]
-c.JupyterHub.extra_handlers = [(r"/mlhub-static/(.*)", CacheControlStaticFilesHandler, {{"path": {static!r}}})]
+c.JupyterHub.extra_handlers = [(r"/mlhub-static/(.*)", StaticHandler, {{"path": {static!r}}})]
 c.JupyterHub.bind_url = "http://127.0.0.1:{port}"
 c.JupyterHub.hub_bind_url = "http://127.0.0.1:{hub_port}"
 c.JupyterHub.db_url = "sqlite:///{directory}/jupyterhub.sqlite"
@@ -160,7 +160,7 @@ class Hub:
         self.environment = environment
         values = {
             "html": str(REPOSITORY / "resources" / "html"),
-            "static": str(REPOSITORY / "resources" / "static" / "mlhub"),
+            "static": str(REPOSITORY / "resources" / "static"),
             "proxy": str(proxy),
             "token": os.urandom(16).hex(),
             "directory": str(directory),
@@ -264,7 +264,9 @@ def hub(tmp_path: Path, proxy_program: Path, request: pytest.FixtureRequest) -> 
 
 
 @pytest.fixture(scope="module")
-def module_hub(tmp_path_factory: pytest.TempPathFactory, proxy_program: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Hub]]:
+def module_hub(
+    tmp_path_factory: pytest.TempPathFactory, proxy_program: Path, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Hub]]:
     """Start hubs that end with the module."""
     with _running(tmp_path_factory.mktemp("hub"), proxy_program, request) as start:
         yield start

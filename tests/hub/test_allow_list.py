@@ -92,7 +92,9 @@ def test_with_accounts_of_our_own_a_person_needs_both_the_account_and_the_line(h
     assert [gets_in(server, "ana"), gets_in(server, "bob"), gets_in(server, "ana", "a wrong guess")] == [True, False, False]
 
 
-@pytest.mark.parametrize("value", [None, "", "native", "nativeauthenticator.NativeAuthenticator", NativeAuthenticator, Config().JupyterHub.authenticator_class])
+@pytest.mark.parametrize(
+    "value", [None, "", "native", "nativeauthenticator.NativeAuthenticator", NativeAuthenticator, Config().JupyterHub.authenticator_class]
+)
 def test_every_way_to_name_nativeauthenticator_means_ours(value):
     found = resolve_authenticator(value)
     assert issubclass(found, MLHubNativeAuthenticator)

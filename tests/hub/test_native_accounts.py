@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 
 import bcrypt
+import onetimepass
 import pytest
 import requests
 
@@ -114,7 +116,13 @@ def test_a_hash_made_by_an_older_bcrypt_from_a_longer_password_still_opens_the_a
 def test_opening_authorize_or_discard_changes_nothing(server, admin):
     server.browser().sign_up("patient", GOOD)
     before = accounts(server)
-    for path in ("authorize", "authorize/patient", "discard/patient", "authorize/patient?action=authorize", "change-password/patient?new_password=x"):
+    for path in (
+        "authorize",
+        "authorize/patient",
+        "discard/patient",
+        "authorize/patient?action=authorize",
+        "change-password/patient?new_password=x",
+    ):
         assert admin.get(f"/hub/{path}").status_code == 200
     assert accounts(server) == before
     admin.manage("discard", "patient")
@@ -231,6 +239,64 @@ def test_our_pages_carry_no_inline_script_of_their_own_and_stay_out_of_caches(se
     main = page.text[page.text.index("<main") : page.text.index("</main>")]
     assert "<script" not in main
     assert " on" + "click=" not in main
-    script = server.browser().get("/hub/mlhub-static/accounts.js")
+    script = server.browser().get("/hub/mlhub-static/mlhub/accounts.js")
     assert script.status_code == 200
     assert "javascript" in script.headers["Content-Type"]
+
+
+def test_two_factor_authentication_asks_for_a_code_that_works_once(hub):
+    server = hub(CONFIG + "c.NativeAuthenticator.allow_2fa = True\n")
+    admin, person = server.admin(), server.browser()
+    answer = person.sign_up("careful", GOOD, **{"2fa": "2fa"})
+    secret = re.search(r"<code>(\w{16})</code>", answer.text).group(1)
+    taken = server.browser().sign_up("careful", GOOD, **{"2fa": "2fa"})
+    assert re.search(r"<code>\w{16}</code>", taken.text), "a taken name looks alike"
+    admin.manage("authorize", "careful", action="authorize")
+    for code in ({}, {"2fa": ""}, {"2fa": "000000x"}, {"2fa": "٣٣٣٣٣٣"}):
+        assert person.log_in("careful", GOOD, **code).status_code == 403
+    code = onetimepass.get_totp(secret, as_string=True).decode()
+    person.log_in("careful", GOOD, **{"2fa": code})
+    assert person.is_signed_in()
+    replay = server.browser()
+    replay.log_in("careful", GOOD, **{"2fa": code})
+    assert not replay.is_signed_in()
+
+
+SELF_APPROVAL = """
+from nativeauthenticator import NativeAuthenticator
+
+class SiteAuthenticator(NativeAuthenticator):
+    def send_approval_email(self, dest, url):
+        Path("mail.txt").write_text(f"{dest} {url}")
+
+c.JupyterHub.authenticator_class = SiteAuthenticator
+c.NativeAuthenticator.allow_self_approval_for = r"[^@]+@example\\.org"
+c.NativeAuthenticator.secret_key = "a secret for the tests"
+"""
+
+
+def test_people_of_an_approved_domain_let_themselves_in_by_mail_and_a_click(hub):
+    server = hub(CONFIG + SELF_APPROVAL)
+    mail = server.directory / "mail.txt"
+    outsider, person = server.browser(), server.browser()
+    outsider.sign_up("outsider", GOOD, email="outsider@example.org.evil.net")
+    assert "Enter your e-mail" in person.message(person.sign_up("insider", GOOD))
+    person.sign_up("insider", GOOD, email="insider@example.org")
+    server.wait_until(mail.exists, "the mail", 10)
+    address, link = mail.read_text().split()
+    assert address == "insider@example.org"
+    assert person.get(link).status_code == 200
+    assert accounts(server)["insider"] == 0, "a mail scanner that opens the link authorises nobody"
+    assert person.get(link[:-1] + ("a" if link[-1] != "a" else "b")).status_code == 404
+    assert "authorised" in person.message(person.submit(link, {}))
+    person.log_in("insider", GOOD)
+    assert person.is_signed_in()
+    assert accounts(server)["outsider"] == 0
+
+
+def test_a_session_ends_when_the_account_behind_it_is_gone(hub):
+    server = hub(CONFIG + "c.Authenticator.auth_refresh_age = 1\n")
+    person = server.person("vanishing", GOOD, server.admin())
+    with sqlite3.connect(f"{server.directory}/jupyterhub.sqlite", timeout=30) as database:
+        database.execute("delete from users_info where username = 'vanishing'")
+    server.wait_until(lambda: not person.is_signed_in(), "the session to end", 15)

@@ -49,7 +49,9 @@ def test_a_name_that_does_not_exist_is_locked_alike(server):
     answers = {}
     for name in ("exists", "exists-not"):
         browser = server.browser()
-        answers[name] = [(answer.status_code, browser.message(answer)) for answer in (browser.log_in(name, "a wrong guess") for _ in range(7))]
+        answers[name] = [
+            (answer.status_code, browser.message(answer)) for answer in (browser.log_in(name, "a wrong guess") for _ in range(7))
+        ]
     assert answers["exists"] == answers["exists-not"]
     assert answers["exists"][-1][0] == 429
 
@@ -216,7 +218,10 @@ def test_a_malformed_form_is_refused_and_never_an_error_of_the_hub(server, body)
         assert 400 <= answer.status_code < 500, (page, answer.status_code)
 
 
-@pytest.mark.parametrize("target", ["//evil.test", "/\\evil.test", "https://evil.test", "/%09/evil.test", "http:evil.test", "///evil.test", "javascript:alert(1)"])
+@pytest.mark.parametrize(
+    "target",
+    ["//evil.test", "/\\evil.test", "https://evil.test", "/%09/evil.test", "http:evil.test", "///evil.test", "javascript:alert(1)"],
+)
 def test_after_signing_in_nobody_is_led_to_another_site(server, target):
     browser = server.browser()
     page = f"/hub/login?next={requests.utils.quote(target, safe='')}"

@@ -67,7 +67,7 @@ def test_opening_the_link_uses_nothing_up_and_a_restart_keeps_the_code(hub):
 
 
 def test_a_weak_password_does_not_use_the_code_up(hub):
-    server = hub(WITH_CODE)
+    server = hub(WITH_CODE + "c.NativeAuthenticator.ask_email_on_signup = True\n")
     page, code = link_in_log(server).groups()
     browser = server.browser()
     assert "at least 10" in browser.message(browser.sign_up("admin", "short", page, setup=code))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import subprocess
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +19,9 @@ import pytest
 IMAGE = "mltooling/ml-hub:latest"
 TEST_IMAGE = "mlhub-test-workspace:latest"
 TOKEN = secrets.token_hex(16)
+RUN = secrets.token_hex(6)
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = "/opt/mlhub/lib/python3.13/site-packages"
 # An administrator's token for the tests, and the authenticator that needs no accounts.
 CONFIG = f"""
 c.JupyterHub.services = [{{"name": "tests", "api_token": "{TOKEN}"}}]
@@ -26,12 +32,29 @@ c.Spawner.image = "{TEST_IMAGE}"
 """
 
 
+def list_source_mounts() -> list[str]:
+    """Return the mounts that lay this work tree over the image's code: for development, without a rebuild."""
+    if not os.environ.get("MLHUB_TEST_MOUNT_SOURCES"):
+        return []
+    places = {"mlhub": f"{PACKAGES}/mlhub", "mlhubspawner": f"{PACKAGES}/mlhubspawner", "resources": "/resources"}
+    return [word for folder, place in places.items() for word in ("--volume", f"{ROOT / folder}:{place}")]
+
+
 def docker(*words: str, check: bool = True, timeout: float = 120) -> str:
     """Run the docker client; return what it printed."""
     result = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=timeout)
     if check and result.returncode:
         raise AssertionError(f"docker {' '.join(words)}: {result.stderr}")
     return result.stdout.strip() if check else (result.stdout + result.stderr).strip()
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a container ended: exit code, everything it printed, and after how many seconds."""
+
+    code: int
+    log: str
+    seconds: float
 
 
 @dataclass
@@ -54,6 +77,24 @@ class Hub:
         docker("run", "--detach", "--name", self.name, *self.arguments, IMAGE)
         self.read_port()
 
+    def run_until_it_ends(self, seconds: float = 60) -> Ended:
+        """Start a container that is expected to end by itself; return how it did."""
+        began = time.monotonic()
+        docker("run", "--detach", "--name", self.name, *self.arguments, IMAGE)
+        try:
+            code = int(docker("wait", self.name, timeout=seconds))
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the container did not end within {seconds} s:\n{self.logs()}") from None
+        return Ended(code, self.logs(), time.monotonic() - began)
+
+    def recreate(self, **environment: str) -> None:
+        """Delete the container and start one with the same data and, where given, other variables."""
+        docker("rm", "--force", self.name)
+        for variable, value in environment.items():
+            self.arguments += ["--env", f"{variable}={value}"]
+        self.start()
+        self.wait_until_ready()
+
     def read_port(self) -> None:
         self.port = int(docker("port", self.name, "8080/tcp").splitlines()[0].rsplit(":", 1)[1])
 
@@ -63,7 +104,10 @@ class Hub:
         def is_ready() -> bool:
             state = docker("inspect", "--format", "{{.State.Status}}", self.name)
             assert state == "running", f"the hub is {state}:\n{self.logs()}"
-            return subprocess.run(["docker", "exec", self.name, "python", "-I", "-m", "mlhub.boot.health"], capture_output=True).returncode == 0
+            return (
+                subprocess.run(["docker", "exec", self.name, "python", "-I", "-m", "mlhub.boot.health"], capture_output=True).returncode
+                == 0
+            )
 
         self.wait_for(is_ready, "the hub is healthy", seconds)
 
@@ -73,7 +117,9 @@ class Hub:
     def exec(self, *words: str, user: str = "root") -> str:
         return docker("exec", "--user", user, self.name, *words)
 
-    def request(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None, timeout: float = 60) -> tuple[int, dict[str, str], bytes]:
+    def request(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None, timeout: float = 60
+    ) -> tuple[int, dict[str, str], bytes]:
         """Send one request through the public port; redirects are not followed."""
         data = json.dumps(body).encode() if body is not None and not isinstance(body, bytes) else body
         request = urllib.request.Request(self.url + path, data=data, method=method, headers=self.headers if headers is None else headers)
@@ -103,7 +149,11 @@ class Hub:
     def stop_workspace(self, user: str, server: str = "") -> None:
         path = f"users/{user}/servers/{server}" if server else f"users/{user}/server"
         self.api("DELETE", path)
-        self.wait_for(lambda: not (self.api("GET", f"users/{user}?include_stopped_servers")["servers"].get(server) or {}).get("pending"), "stopped", 40)
+        self.wait_for(
+            lambda: not (self.api("GET", f"users/{user}?include_stopped_servers")["servers"].get(server) or {}).get("pending"),
+            "stopped",
+            40,
+        )
 
     def containers(self) -> list[str]:
         """Return the names of this hub's workspaces' containers."""
@@ -138,18 +188,31 @@ OPENER = _make_opener()
 
 @pytest.fixture(scope="module")
 def make_hub(tmp_path_factory: pytest.TempPathFactory, wait_for: Callable[..., Any]) -> Iterator[Callable[..., Hub]]:
-    """Return a function that starts hub containers: ``make_hub(config, env…, ready=True)``."""
+    """Return a function that starts hub containers: ``make_hub(config, env…, ready=True)``; ``data`` replaces the volume."""
     hubs: list[Hub] = []
     volumes: list[str] = []
 
-    def make(config: str = CONFIG, *, ready: bool = True, mounts: tuple[str, ...] = (), arguments: tuple[str, ...] = (), socket: bool = True, start: bool = True, **environment: str) -> Hub:
+    def make(
+        config: str = CONFIG,
+        *,
+        ready: bool = True,
+        mounts: tuple[str, ...] = (),
+        arguments: tuple[str, ...] = (),
+        socket: bool = True,
+        start: bool = True,
+        data: tuple[str, ...] = (),
+        **environment: str,
+    ) -> Hub:
         name = environment.pop("HUB_NAME", "t" + secrets.token_hex(2))
         file = tmp_path_factory.mktemp("config") / "jupyterhub_user_config.py"
         file.write_text(config)
         volume = f"mlhub-test-{name}"
-        volumes.append(volume)
-        words = ["--publish", "127.0.0.1::8080", "--env", f"HUB_NAME={name}", "--label", "mlhub.test=image"]
-        words += ["--volume", f"{volume}:/data", "--volume", f"{file}:/resources/jupyterhub_user_config.py:ro"]
+        words = ["--publish", "127.0.0.1::8080", "--env", f"HUB_NAME={name}", "--label", f"mlhub.test={RUN}"]
+        if not data:
+            docker("volume", "create", "--label", f"mlhub.test={RUN}", volume)
+            volumes.append(volume)
+        words += [*(data or ("--volume", f"{volume}:/data")), "--volume", f"{file}:/resources/jupyterhub_user_config.py:ro"]
+        words += list_source_mounts()
         words += ["--volume", "/var/run/docker.sock:/var/run/docker.sock"] if socket else []
         for mount in mounts:
             words += ["--volume", mount]
@@ -191,4 +254,3 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Itera
             if isinstance(value, Hub):
                 report.sections.append((f"log of {value.name}", value.logs()[-6000:]))
     return report
-

@@ -27,7 +27,9 @@ def owner() -> Account:
 def settings(tmp_path) -> Settings:
     (tmp_path / "data").mkdir()
     (tmp_path / "resources" / "ssl").mkdir(parents=True)
-    return Settings(data_volume_container=tmp_path / "data", mlhub_resources_dir=tmp_path / "resources", mlhub_hostnames=("hub.example", "192.0.2.7"))
+    return Settings(
+        data_volume_container=tmp_path / "data", mlhub_resources_dir=tmp_path / "resources", mlhub_hostnames=("hub.example", "192.0.2.7")
+    )
 
 
 def write_pair(folder, names=("hub.example",), now=NOW):

@@ -26,7 +26,14 @@ def test_a_directory_in_its_place_is_explained(tmp_path):
         check_user_config(tmp_path)
 
 
-@pytest.mark.parametrize(("text", "other"), [('c.JupyterHub.proxy_class = "traefik_file"', True), ("c.JupyterHub.port = 1", False), ('if True:\n  c.JupyterHub.proxy_class = "x"', True)])
+@pytest.mark.parametrize(
+    ("text", "other"),
+    [
+        ('c.JupyterHub.proxy_class = "traefik_file"', True),
+        ("c.JupyterHub.port = 1", False),
+        ('if True:\n  c.JupyterHub.proxy_class = "x"', True),
+    ],
+)
 def test_another_proxy_is_noticed(tmp_path, text, other):
     file = tmp_path / "config.py"
     file.write_text(text)

@@ -1,113 +1,178 @@
-"""Build the engine's arguments for a workspace's container, and tell whether an existing one still fits.
+"""One workspace's container on the engine: look it up, create, start, end it.
 
-Promise: pure, but for asking the spawner for its traits.
+Promise: a container whose labels name another workspace is never touched.
 """
 
 from __future__ import annotations
 
-import hashlib
-import inspect
-import json
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
 
-from mlhub.backends.docker.hardening import brings_init, make_host_config, merge_host_config
+from docker.errors import APIError, NotFound
 
-if TYPE_CHECKING:
-    from mlhub.backends.docker.spawner import MLHubDockerSpawner
+from mlhub.backends.base import Address
+from mlhub.backends.docker.engine import Engine, is_hiccup
+from mlhub.backends.readiness import wait_until_ready
+from mlhub.errors import BackendError, ConfigurationError, NameTakenError, WorkspaceDiedError
+from mlhub.workspace.identity import Identity
 
-LABEL_CONFIG = "mlhub.config"
-_TOKENS = frozenset({"JUPYTERHUB_API_TOKEN", "JPY_API_TOKEN"})
-
-
-async def make_create_arguments(spawner: MLHubDockerSpawner, image: Mapping[str, Any], volume: str | None, network: str) -> dict[str, Any]:
-    """Make the arguments of docker-py's ``create_container``; the host config is still in docker-py's terms."""
-    config = image.get("Config") or {}
-    command = [*(spawner.cmd or config.get("Cmd") or []), *spawner.get_args()]
-    site = await _resolve(spawner, spawner.extra_create_kwargs)
-    site_host = await _resolve(spawner, spawner.extra_host_config)
-    ours = make_host_config()
-    if spawner.use_init and not brings_init(config.get("Entrypoint")):
-        ours["init"] = True
-    host = {
-        "network_mode": network,
-        "binds": make_binds(spawner, volume),
-        "mounts": spawner.mount_binds,
-        "links": spawner.links,
-        **_make_limits(spawner, site_host),
-        **merge_host_config(ours, site_host),
-    }
-    arguments = {
-        "image": spawner.image,
-        "name": spawner.object_name,
-        "command": command or None,
-        "environment": spawner.get_env(),
-        **site,
-        "labels": {**(site.get("labels") or {}), **spawner.make_labels()},
-    }
-    arguments["environment"] = (
-        {**arguments["environment"], **(site.get("environment") or {})}
-        if isinstance(site.get("environment"), dict)
-        else arguments["environment"]
-    )
-    arguments["host_config"] = host
-    arguments["labels"][LABEL_CONFIG] = hash_arguments(arguments, str(image.get("Id")))
-    return arguments
+LABEL_PORT = "mlhub.port"
+LOG_LINES = 20
+STOP_GRACE_SECONDS = 15  # beyond the deadline given to the engine, before the workspace is killed
+CREATE_ATTEMPTS = 5
+log = logging.getLogger(__name__)
 
 
-def make_binds(spawner: MLHubDockerSpawner, volume: str | None) -> dict[str, dict[str, str]]:
-    """Lay the site's volumes over ours: where it mounts something at our mount point, ours is left out."""
-    binds = dict(spawner.volume_binds)
-    if volume:
-        binds[volume] = {"bind": spawner.mount_point, "mode": "rw"}
-    return binds
+class Container:
+    """The container of one workspace, whether it exists or not."""
+
+    def __init__(self, engine: Engine, identity: Identity, name: str) -> None:
+        self.engine, self.identity, self.name = engine, identity, name
+
+    async def inspect(self) -> dict[str, Any] | None:
+        """Return the engine's description, or None where there is no such container.
+
+        Raises ``NameTakenError`` where it belongs to somebody else.
+        """
+        found: dict[str, Any] | None = await self.engine.find("inspect_container", self.name)
+        if found is not None and not self.identity.owns(found["Config"].get("Labels")):
+            raise NameTakenError(
+                f"A container named {self.name!r} exists already and does not belong to this workspace. Ask your administrator to remove or rename it."
+            )
+        return found
+
+    async def create(self, arguments: dict[str, Any]) -> str:
+        """Create the container and return its id; the host config is given in docker-py's terms."""
+        try:
+            host_config = await self.engine.call("create_host_config", **arguments["host_config"])
+        except TypeError as error:
+            raise ConfigurationError(f"extra_host_config is not understood by the Docker client: {error}.") from error
+        for attempt in range(CREATE_ATTEMPTS):
+            try:
+                answer = await self.engine.call("create_container", **{**arguments, "host_config": host_config})
+                return str(answer["Id"])
+            except TypeError as error:
+                raise ConfigurationError(f"extra_create_kwargs is not understood by the Docker client: {error}.") from error
+            except APIError as error:
+                if error.status_code != 409 or attempt == CREATE_ATTEMPTS - 1:
+                    raise
+            # The engine may hold a name for a moment after its container was removed (moby#37698).
+            await self.remove()
+            await asyncio.sleep(0.2)
+        raise AssertionError("the loop above returns or raises")
+
+    async def start(self, container_id: str) -> None:
+        """Start the container."""
+        await self.engine.call("start", container_id)
+
+    async def end(self, seconds: int) -> None:
+        """Stop the container politely, then, after the deadline, by force; it is kept."""
+        found = await self.inspect()
+        if found is None or not found["State"]["Running"]:
+            return
+        try:
+            async with asyncio.timeout(seconds + STOP_GRACE_SECONDS):
+                await self.engine.call("stop", found["Id"], timeout=seconds)
+        except NotFound:
+            return
+        except OSError as error:  # the errors of docker-py and requests, and TimeoutError, are such
+            if not is_hiccup(error) and not isinstance(error, TimeoutError):
+                raise
+            log.warning("%s did not stop within its deadline and is killed.", self.name)
+            await self._kill(found["Id"])
+
+    async def remove(self) -> None:
+        """Remove the container, running or not; its named volumes stay."""
+        found = await self.inspect()
+        if found is None:
+            return
+        try:
+            await self.engine.call("remove_container", found["Id"], v=True, force=True)
+        except APIError as error:
+            # 409: a removal is under way already.
+            if error.status_code not in (404, 409):
+                raise
+
+    async def wait_until_ready(self, container_id: str, address: Address, path: str, timeout_seconds: float) -> None:
+        """Wait until the workspace answers. Raises ``WorkspaceDiedError`` with its last lines where it does not."""
+        try:
+            lives = await wait_until_ready(address.host, address.port, path, timeout_seconds, self._make_death_check(container_id))
+        except TimeoutError:
+            words = await self._read_last_words(container_id)
+            raise WorkspaceDiedError(
+                f"The workspace did not answer on port {address.port} within {timeout_seconds} seconds. {words}"
+            ) from None
+        if not lives:
+            raise WorkspaceDiedError(f"The workspace ended before it answered. {await self._read_last_words(container_id)}")
+
+    async def _kill(self, container_id: str) -> None:
+        try:
+            await self.engine.call("kill", container_id)
+        except APIError as error:
+            if error.status_code not in (404, 409):
+                raise
+
+    def _make_death_check(self, container_id: str) -> Callable[[], Awaitable[bool]]:
+        async def has_died() -> bool:
+            try:
+                found = await self.engine.find("inspect_container", container_id)
+            except OSError as error:
+                if not is_hiccup(error):
+                    raise
+                return False
+            return found is None or not found["State"]["Running"]
+
+        return has_died
+
+    async def _read_last_words(self, container_id: str) -> str:
+        try:
+            lines = (await self.engine.call("logs", container_id, tail=LOG_LINES)).decode(errors="replace").strip()
+        except OSError:
+            lines = ""
+        return f"Its last lines were:\n{lines[-4000:]}" if lines else "It printed nothing."
 
 
-def takes_mount_point(spawner: MLHubDockerSpawner) -> bool:
-    """Tell whether the site mounts something of its own where our volume would be."""
-    targets = {bind["bind"].rstrip("/") for bind in spawner.volume_binds.values()}
-    targets |= {str(mount["Target"]).rstrip("/") for mount in spawner.mount_binds}
-    return spawner.mount_point.rstrip("/") in targets
-
-
-def hash_arguments(arguments: Mapping[str, Any], image_id: str) -> str:
-    """Hash all that makes a container what it is, but for the tokens, which a kept container brings along."""
-    relevant = {key: value for key, value in arguments.items() if key != "labels"}
-    relevant["labels"] = {key: value for key, value in arguments["labels"].items() if key != LABEL_CONFIG}
-    if isinstance(relevant["environment"], dict):
-        relevant["environment"] = {key: _sort(value) for key, value in relevant["environment"].items() if key not in _TOKENS}
-    text = json.dumps([image_id, relevant], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def read_environment(container: Mapping[str, Any]) -> dict[str, str]:
+def read_environment(container: dict[str, Any]) -> dict[str, str]:
     """Read the environment of an existing container."""
-    entries = container.get("Config", {}).get("Env") or []
+    entries = container["Config"].get("Env") or []
     return {name: value for name, _, value in (entry.partition("=") for entry in entries)}
 
 
-def _sort(value: Any) -> Any:
-    # JupyterHub writes sets of scopes as JSON lists, in no particular order.
-    if isinstance(value, str) and value.startswith("["):
-        try:
-            return sorted(json.loads(value))
-        except (ValueError, TypeError):
-            return value
-    return value
+def read_address(container: dict[str, Any] | None, network: str, default_port: int) -> Address:
+    """Read where a container answers: its address in the preferred network, the port of its label."""
+    found = container or {}
+    networks = (found.get("NetworkSettings") or {}).get("Networks") or {}
+    host = pick_host(networks, network)
+    if host is None:
+        raise BackendError(
+            "The workspace's container has no address. Start it again; if that does not help, ask your administrator to look at its networks."
+        )
+    port = ((found.get("Config") or {}).get("Labels") or {}).get(LABEL_PORT, "")
+    return Address(host, int(port) if port.isdecimal() else default_port)
 
 
-def _make_limits(spawner: MLHubDockerSpawner, site_host: Mapping[str, Any]) -> dict[str, Any]:
-    limits: dict[str, Any] = {}
-    if spawner.mem_limit:
-        limits["mem_limit"] = spawner.mem_limit
-    if spawner.cpu_limit:
-        limits["cpu_period"] = site_host.get("cpu_period", 100_000)
-        limits["cpu_quota"] = int(spawner.cpu_limit * limits["cpu_period"])
-    return limits
+def pick_host(networks: dict[str, Any], preferred: str) -> str | None:
+    """Pick the address in the preferred network, else in any."""
+    candidates = [networks[preferred]] if preferred in networks else list(networks.values())
+    return next((endpoint["IPAddress"] for endpoint in candidates if endpoint.get("IPAddress")), None)
 
 
-async def _resolve(spawner: MLHubDockerSpawner, value: Any) -> dict[str, Any]:
-    value = value(spawner) if callable(value) else value
-    if inspect.isawaitable(value):
-        value = await value
-    return dict(spawner._render_templates(value or {}))
+class Clock:
+    """Measure the steps of a start."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._began = self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """Add the time since the last lap under a name."""
+        now = time.perf_counter()
+        self.laps[name] = self.laps.get(name, 0.0) + now - self._last
+        self._last = now
+
+    def __str__(self) -> str:
+        steps = ", ".join(f"{name} {seconds * 1000:.0f}" for name, seconds in self.laps.items())
+        return f"{(self._last - self._began) * 1000:.0f} ms ({steps})"

@@ -12,16 +12,14 @@ import time
 from datetime import datetime
 from typing import Any
 
-from docker.errors import APIError, NotFound
-
 from mlhub.backends.base import Address, Backend, Kind, Resource, Workspace
-from mlhub.backends.docker import own, volumes
+from mlhub.backends.docker import guard, own, volumes
+from mlhub.backends.docker.container import LABEL_PORT, Container, pick_host
 from mlhub.backends.docker.engine import Engine
 from mlhub.backends.docker.networks import Networks
-from mlhub.errors import BackendError, NameTakenError
+from mlhub.errors import BackendError
 from mlhub.workspace.identity import LABEL_ORIGIN, LABEL_SERVER, LABEL_USER, Identity
 
-LABEL_PORT = "mlhub.port"
 RETRY_SECONDS = 10.0
 log = logging.getLogger(__name__)
 
@@ -36,29 +34,45 @@ class DockerBackend(Backend):
         pool: str = "10.64.0.0/12",
         prefix: int = 27,
         extra_labels: dict[str, str] | None = None,
+        host_guard: bool = False,
     ) -> None:
         self.hub_name = hub_name
         self.engine = engine or Engine()
         self.extra_labels = dict(extra_labels or {})
+        self.host_guard = host_guard
         self.networks = Networks(self.engine, hub_name, pool, prefix, self.extra_labels)
-        self.own_container: dict[str, Any] | None = None
+        self._own: asyncio.Task[dict[str, Any] | None] | None = None
         self._settled: asyncio.Task[None] | None = None
         self._deletions: dict[Identity, asyncio.Task[None]] = {}
         self._background: set[asyncio.Task[Any]] = set()
 
     async def settle(self) -> None:
-        """Find the hub's own container and join the networks of running workspaces; once, however often called."""
-        if self._settled is None or (self._settled.done() and (self._settled.cancelled() or self._settled.exception())):
+        """Make this process the hub of its engine; once, however often called, and again after a failure.
+
+        Finds the hub's own container, installs the host guard, joins the networks of running workspaces and
+        leaves empty ones. Raises ``ConfigurationError`` where a second hub of the same name is alive.
+        """
+        if self._settled is None or _has_failed(self._settled):
             self._settled = asyncio.create_task(self._settle())
         await asyncio.shield(self._settled)
 
+    async def find_self(self) -> dict[str, Any] | None:
+        """Find the container that this process runs in, once; None outside of this engine's containers."""
+        if self._own is None or _has_failed(self._own):
+            self._own = asyncio.create_task(own.find_own_container(self.engine))
+        container = await asyncio.shield(self._own)
+        self.networks.hub_id = container["Id"] if container else None
+        return container
+
     async def _settle(self) -> None:
-        self.own_container = await own.find_own_container(self.engine)
-        if self.own_container:
-            self.networks.hub_id = self.own_container["Id"]
-            if not await own.rename_own_container(self.engine, self.own_container, self.hub_name):
-                log.info("The hub's container keeps its name; workspaces reach it as %s all the same.", self.hub_name)
-        await self.networks.settle()
+        container = await self.find_self()
+        if container is None:
+            await self.networks.settle()
+            return
+        if not await own.rename_own_container(self.engine, container, self.hub_name):
+            log.info("The hub's container keeps its name; workspaces reach it as %s all the same.", self.hub_name)
+        guarding = guard.ensure_guard(self.engine, self.hub_name, container["Image"], container["Id"], self.extra_labels, self.host_guard)
+        await asyncio.gather(self.networks.settle(), guarding)
 
     async def list_workspaces(self, user: str | None = None) -> list[Workspace]:
         with self.engine.sentences():
@@ -84,8 +98,9 @@ class DockerBackend(Backend):
         identity = Identity(self.hub_name, resource.user, resource.server or "")
         with self.engine.sentences():
             if resource.kind is Kind.WORKSPACE:
-                await self.remove_container(identity, resource.name)
+                await Container(self.engine, identity, resource.name).remove()
             elif resource.kind is Kind.NETWORK:
+                await self.find_self()
                 await self.networks.remove(identity)
             elif resource.trashed_at is not None:
                 await volumes.remove_for_good(self.engine, identity, resource.name)
@@ -128,19 +143,6 @@ class DockerBackend(Backend):
             task.cancel()
             await self.delete_workspace(identity)
 
-    async def remove_container(self, identity: Identity, name: str) -> None:
-        """Remove a container of this workspace, running or not; refuse to touch another's."""
-        container = await self.engine.find("inspect_container", name)
-        if container is None:
-            return
-        verify_owner(identity, name, container)
-        try:
-            await self.engine.call("remove_container", container["Id"], v=True, force=True)
-        except APIError as error:
-            # 409: a removal is under way already.
-            if not isinstance(error, NotFound) and error.status_code != 409:
-                raise
-
     def release_network(self, identity: Identity) -> None:
         """Take the hub out of a network that nothing runs in any more, a little later and in the background."""
 
@@ -154,9 +156,10 @@ class DockerBackend(Backend):
         with self.engine.sentences():
             labels = [f"{key}={value}" for key, value in identity.labels.items()]
             for entry in await self.engine.call("containers", all=True, filters={"label": labels}):
-                await self.remove_container(identity, entry["Id"])
+                await Container(self.engine, identity, entry["Id"]).remove()
             await volumes.move_to_trash(self.engine, identity, self.extra_labels, time.time())
             if not await self._list_containers(identity.user):
+                await self.find_self()
                 await self.networks.remove(identity)
 
     async def _retry_deletion(self, identity: Identity) -> None:
@@ -185,22 +188,8 @@ class DockerBackend(Backend):
         task.add_done_callback(report)
 
 
-def verify_owner(identity: Identity, name: str, container: dict[str, Any]) -> None:
-    """Refuse a container whose labels do not name this workspace."""
-    if not identity.owns(container.get("Config", {}).get("Labels")):
-        raise NameTakenError(
-            f"A container named {name!r} exists already and does not belong to this workspace. Ask your administrator to remove or rename it."
-        )
-
-
-def read_address(networks: dict[str, Any] | None, port: int, preferred: str = "") -> Address | None:
-    """Read a container's address from the engine's description of its networks."""
-    networks = networks or {}
-    candidates = [networks[preferred]] if preferred in networks else list(networks.values())
-    for endpoint in candidates:
-        if endpoint.get("IPAddress"):
-            return Address(endpoint["IPAddress"], port)
-    return None
+def _has_failed(task: asyncio.Task[Any]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)
 
 
 def _make_filter(hub: str, user: str | None) -> list[str]:
@@ -214,7 +203,7 @@ def _read_workspace(entry: dict[str, Any]) -> Workspace | None:
         return None
     is_running = entry.get("State") in {"running", "paused", "restarting"}
     port = labels.get(LABEL_PORT, "")
-    networks = (entry.get("NetworkSettings") or {}).get("Networks")
+    host = pick_host((entry.get("NetworkSettings") or {}).get("Networks") or {}, identity.network) if is_running else None
     return Workspace(
         identity=identity,
         name=entry["Names"][0].lstrip("/"),
@@ -222,7 +211,7 @@ def _read_workspace(entry: dict[str, Any]) -> Workspace | None:
         is_running=is_running,
         created_at=float(entry["Created"]),
         # Workspaces of the original product carry no port label; they all answer on 8080.
-        address=read_address(networks, int(port) if port.isdecimal() else 8080, identity.network) if is_running else None,
+        address=Address(host, int(port) if port.isdecimal() else 8080) if host else None,
         labels=labels,
     )
 

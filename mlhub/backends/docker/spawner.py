@@ -11,28 +11,24 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from typing import Any, ClassVar
 
 from docker.api.client import APIClient
-from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.errors import APIError, DockerException
 from docker.tls import TLSConfig
 from dockerspawner import DockerSpawner
 from jupyterhub.utils import url_path_join
 from traitlets import Bool, Int, Unicode, default
 
 from mlhub.backends.base import Address
-from mlhub.backends.docker.container import LABEL_CONFIG, make_create_arguments, read_environment, takes_mount_point
+from mlhub.backends.docker.arguments import LABEL_CONFIG, make_create_arguments, takes_mount_point
+from mlhub.backends.docker.container import LABEL_PORT, Clock, Container, read_address, read_environment
 from mlhub.backends.docker.engine import Engine, is_hiccup
-from mlhub.backends.docker.inventory import LABEL_PORT, DockerBackend, read_address, verify_owner
+from mlhub.backends.docker.inventory import DockerBackend
 from mlhub.backends.docker.names import render_name
 from mlhub.backends.docker.volumes import ensure_volume
-from mlhub.backends.readiness import wait_until_ready
-from mlhub.errors import BackendError, ConfigurationError, ImageError, NameTakenError, OptionsError, WorkspaceDiedError
+from mlhub.errors import ImageError, NameTakenError, OptionsError
 from mlhub.workspace.spawner import WorkspaceSpawnerMixin
-
-STOP_GRACE_SECONDS = 15  # beyond the deadline given to the engine, before the workspace is killed
-LOG_LINES = 20
 
 
 class MLHubDockerSpawner(WorkspaceSpawnerMixin, DockerSpawner):
@@ -40,6 +36,9 @@ class MLHubDockerSpawner(WorkspaceSpawnerMixin, DockerSpawner):
 
     network_pool = Unicode("10.64.0.0/12", config=True, help="Private range from which each user's network takes a subnet.")
     network_prefix = Int(27, config=True, help="Size of each user's subnet, as a prefix length.")
+    host_guard = Bool(
+        True, config=True, help="Keep workspaces away from the host's own ports and from link-local (cloud metadata) addresses."
+    )
     stop_seconds = Int(10, min=1, config=True, help="Seconds a workspace gets to end by itself when it is stopped.")
     use_init = Bool(
         True,
@@ -55,12 +54,16 @@ class MLHubDockerSpawner(WorkspaceSpawnerMixin, DockerSpawner):
     def backend(self) -> DockerBackend:
         """The backend that all spawners of this hub share."""
         key = json.dumps(
-            [self.hub_name, self.client_kwargs, self.tls_config, self.network_pool, self.network_prefix], sort_keys=True, default=str
+            [self.hub_name, self.client_kwargs, self.tls_config, self.network_pool, self.network_prefix, self.host_guard],
+            sort_keys=True,
+            default=str,
         )
         if key not in self._backends:
             arguments = {"tls": TLSConfig(**self.tls_config)} if self.tls_config else {}
             engine = Engine({**arguments, **self.client_kwargs})
-            self._backends[key] = DockerBackend(self.hub_name, engine, self.network_pool, self.network_prefix, dict(self.extra_labels))
+            self._backends[key] = DockerBackend(
+                self.hub_name, engine, self.network_pool, self.network_prefix, dict(self.extra_labels), self.host_guard
+            )
         return self._backends[key]
 
     @property
@@ -138,123 +141,69 @@ class MLHubDockerSpawner(WorkspaceSpawnerMixin, DockerSpawner):
 
     async def start_workspace(self) -> str:
         """Start the container, made anew where it has to be, and return its URL once it answers."""
-        began = time.perf_counter()
-        backend = self.backend
+        backend, clock = self.backend, Clock()
         with backend.engine.sentences():
             await backend.settle()
             await backend.finish_deletion(self.identity)
             async with backend.networks.hold(self.identity):
-                steps = await self._ensure_running()
+                self._container = await self._ensure_running(clock)
                 address = self._read_address()
-                started = time.perf_counter()
-                await self._wait_until_ready(address)
-        done = time.perf_counter()
-        steps["answer"] = done - started
-        detail = ", ".join(f"{name} {seconds * 1000:.0f}" for name, seconds in steps.items())
-        self.log.info("Workspace %s answers after %.0f ms (%s)", self.object_name, (done - began) * 1000, detail)
+                if not self.internal_ssl:  # else JupyterHub itself asks, with the certificates that it has
+                    path = url_path_join(self.server.base_url, "api")
+                    await self.container.wait_until_ready(str(self.object_id), address, path, self.http_timeout)
+        clock.lap("answer")
+        self.log.info("Workspace %s answers after %s", self.object_name, clock)
         return f"http://{address.host}:{address.port}"
 
-    async def _ensure_running(self) -> dict[str, float]:
-        clock = _Clock()
-        container = await self._inspect()  # first: where the name is somebody else's, nothing else is touched
+    async def _ensure_running(self, clock: Clock) -> dict[str, Any] | None:
+        found = await self._inspect()  # first: where the name is somebody else's, nothing else is touched
         volume, network = await asyncio.gather(self._ensure_volume(), self._ensure_network())
         clock.lap("look-up")
-        if container and container["State"]["Running"] and self._fits_hub(container):
-            self._adopt(container)
-            clock.lap("adopt")
-            return clock.laps
+        if found and found["State"]["Running"] and self._fits_hub(found):
+            await self._adopt(found)
+            return found
         if self._image_info is None:
             await self.prepare_workspace()
         arguments = await make_create_arguments(self, self._image_info or {}, volume, network)
-        if container and (self.remove or not self._still_fits(container, arguments)):
-            await self.backend.remove_container(self.identity, container["Id"])
-            container = None
+        if found and (self.remove or not self._still_fits(found, arguments) or not await self._start_again(found)):
+            await self.container.remove()
+            await self._ensure_network()
             clock.lap("remove")
-        await self._start_container(container, arguments, clock)
-        self._container = await self._inspect()
+            found = None
+        if found is None:
+            await self._create_and_start(arguments, clock)
+        clock.lap("start")
+        found = await self._inspect()
         clock.lap("inspect")
-        return clock.laps
+        return found
 
-    async def _start_container(self, container: dict[str, Any] | None, arguments: dict[str, Any], clock: _Clock) -> None:
-        engine = self.backend.engine
-        if container:
-            self._adopt_token(container)
-            try:
-                await engine.call("start", container["Id"])
-            except APIError as error:
-                # Something it was made with is gone (its network, a device): make it anew.
-                self.log.warning("%s does not start again (%s) and is created anew; its data is kept.", self.object_name, error)
-                await self.backend.remove_container(self.identity, container["Id"])
-                self.backend.networks.forget(self.identity)
-                await self._ensure_network()
-            else:
-                clock.lap("start")
-                return
-        container_id = await self._create(arguments)
-        clock.lap("create")
+    async def _start_again(self, found: dict[str, Any]) -> bool:
+        self._adopt_token(found)
         try:
-            await engine.call("start", container_id)
+            await self.container.start(found["Id"])
+        except APIError as error:
+            # Something that it was made with is gone: its network, a device, a mount.
+            self.log.warning("%s does not start again (%s) and is created anew; its data is kept.", self.object_name, error)
+            self.backend.networks.forget(self.identity)
+            return False
+        return True
+
+    async def _create_and_start(self, arguments: dict[str, Any], clock: Clock) -> None:
+        try:
+            self.object_id = await self.container.create(arguments)
         except APIError:
-            # Nothing ran in it yet; it would only be in the way.
-            await self.backend.remove_container(self.identity, container_id)
+            # The image or the network may be gone since they were looked up: the next start looks again.
+            self._image_info = None
             self.backend.networks.forget(self.identity)
             raise
-        clock.lap("start")
-
-    async def _create(self, arguments: dict[str, Any]) -> str:
-        engine = self.backend.engine
+        clock.lap("create")
         try:
-            host_config = await engine.call("create_host_config", **arguments["host_config"])
-        except TypeError as error:
-            raise ConfigurationError(f"extra_host_config is not understood by the Docker client: {error}.") from error
-        for attempt in range(5):
-            try:
-                answer = await engine.call("create_container", **{**arguments, "host_config": host_config})
-                self.object_id = answer["Id"]
-                return str(self.object_id)
-            except TypeError as error:
-                raise ConfigurationError(f"extra_create_kwargs is not understood by the Docker client: {error}.") from error
-            except ImageNotFound:
-                # Removed since the check: the next start pulls it again.
-                self._image_info = None
-                raise
-            except APIError as error:
-                if error.status_code != 409 or attempt == 4:
-                    raise
-            # The engine may hold a name for a moment after its container was removed (moby#37698).
-            if existing := await self._inspect():
-                await self.backend.remove_container(self.identity, existing["Id"])
-            await asyncio.sleep(0.2)
-        raise AssertionError("unreachable")
-
-    async def _wait_until_ready(self, address: Address) -> None:
-        if self.internal_ssl or self.server is None:
-            return  # JupyterHub itself asks, with the certificates that it has
-        path = url_path_join(self.server.base_url, "api")
-        try:
-            lives = await wait_until_ready(address.host, address.port, path, self.http_timeout, self._has_died)
-        except TimeoutError:
-            raise WorkspaceDiedError(
-                f"The workspace did not answer on port {address.port} within {self.http_timeout} seconds. {await self._read_last_words()}"
-            ) from None
-        if not lives:
-            raise WorkspaceDiedError(f"The workspace ended before it answered. {await self._read_last_words()}")
-
-    async def _has_died(self) -> bool:
-        try:
-            container = await self.backend.engine.find("inspect_container", self.object_id)
-        except (APIError, OSError) as error:
-            if not is_hiccup(error):
-                raise
-            return False
-        return container is None or not container["State"]["Running"]
-
-    async def _read_last_words(self) -> str:
-        try:
-            lines = (await self.backend.engine.call("logs", self.object_id, tail=LOG_LINES)).decode(errors="replace").strip()
-        except (APIError, OSError):
-            lines = ""
-        return f"Its last lines were:\n{lines[-4000:]}" if lines else "It printed nothing."
+            await self.container.start(self.object_id)
+        except APIError:
+            # Nothing ran in it yet; it would only be in the way.
+            await self.container.remove()
+            self.backend.networks.forget(self.identity)
+            raise
 
     # what the hub asks while it runs
 
@@ -262,21 +211,19 @@ class MLHubDockerSpawner(WorkspaceSpawnerMixin, DockerSpawner):
         """Return None while the container runs, else its exit code; an engine that does not answer proves nothing."""
         try:
             await self.backend.settle()
-            container = await self._inspect()
+            self._container = found = await self._inspect()
         except NameTakenError as error:
             self.log.warning("%s", error)
             return 0
-        except (APIError, OSError, DockerException) as error:
+        except (OSError, DockerException) as error:  # docker-py's and requests' errors
             if not is_hiccup(error):
                 raise
             self.log.warning("Whether %s runs is unknown, the engine does not answer: %s", self.object_name, error)
             return None if self.object_id else 0
-        self._container = container
-        if container is None:
+        if found is None:
             self.object_id = ""
             return 0
-        state = container["State"]
-        return None if state["Running"] else int(state.get("ExitCode") or 0)
+        return None if found["State"]["Running"] else int(found["State"].get("ExitCode") or 0)
 
     async def get_url(self) -> str:
         """Return where the workspace answers now: its address may change whenever its container starts."""
@@ -288,33 +235,13 @@ class MLHubDockerSpawner(WorkspaceSpawnerMixin, DockerSpawner):
 
     async def stop_workspace(self, now: bool) -> None:
         """Stop the container and keep it: politely, then, after the deadline, by force."""
-        engine = self.backend.engine
-        with engine.sentences():
-            container = await self._inspect()
-            if container and container["State"]["Running"]:
-                await self._end(container["Id"], 0 if now else self.stop_seconds)
-            if container and self.remove:
-                await self.backend.remove_container(self.identity, container["Id"])
+        with self.backend.engine.sentences():
+            await self.container.end(0 if now else self.stop_seconds)
+            if self.remove:
+                await self.container.remove()
                 self.object_id = ""
         self.clear_state()
         self.backend.release_network(self.identity)
-
-    async def _end(self, container_id: str, seconds: int) -> None:
-        engine = self.backend.engine
-        try:
-            async with asyncio.timeout(seconds + STOP_GRACE_SECONDS):
-                await engine.call("stop", container_id, timeout=seconds)
-        except NotFound:
-            return
-        except OSError as error:
-            if not is_hiccup(error) and not isinstance(error, TimeoutError):
-                raise
-            self.log.warning("%s did not stop within its deadline and is killed.", self.object_name)
-            try:
-                await engine.call("kill", container_id)
-            except APIError as error:
-                if error.status_code not in (404, 409):
-                    raise
 
     async def delete_forever(self) -> None:
         """Remove the container; the data goes to the trash, from where only cleanup removes it."""
@@ -324,12 +251,16 @@ class MLHubDockerSpawner(WorkspaceSpawnerMixin, DockerSpawner):
 
     # parts
 
+    @property
+    def container(self) -> Container:
+        """This workspace's container on the engine."""
+        return Container(self.backend.engine, self.identity, self.object_name)
+
     async def _inspect(self) -> dict[str, Any] | None:
-        container: dict[str, Any] | None = await self.backend.engine.find("inspect_container", self.object_name)
-        if container is not None:
-            verify_owner(self.identity, self.object_name, container)
-            self.object_id = container["Id"]
-        return container
+        found = await self.container.inspect()
+        if found is not None:
+            self.object_id = found["Id"]
+        return found
 
     async def _ensure_network(self) -> str:
         return self.network_name or await self.backend.networks.ensure(self.identity)
@@ -338,47 +269,26 @@ class MLHubDockerSpawner(WorkspaceSpawnerMixin, DockerSpawner):
         return None if takes_mount_point(self) else await ensure_volume(self.backend.engine, self.identity, dict(self.extra_labels))
 
     def _read_address(self) -> Address:
-        settings = (self._container or {}).get("NetworkSettings") or {}
-        address = read_address(settings.get("Networks"), self.port, self.network_name or self.identity.network)
-        if address is None:
-            raise BackendError(
-                f"The container {self.object_name!r} has no address. Start it again; if that does not help, ask your administrator to look at its networks."
-            )
-        return address
+        return read_address(self._container, self.network_name or self.identity.network, self.port)
 
-    def _still_fits(self, container: dict[str, Any], arguments: dict[str, Any]) -> bool:
-        labels = container["Config"].get("Labels") or {}
-        return labels.get(LABEL_CONFIG) == arguments["labels"][LABEL_CONFIG] and not container["State"].get("Dead")
+    def _still_fits(self, found: dict[str, Any], arguments: dict[str, Any]) -> bool:
+        labels = found["Config"].get("Labels") or {}
+        return labels.get(LABEL_CONFIG) == arguments["labels"][LABEL_CONFIG] and not found["State"].get("Dead")
 
-    def _fits_hub(self, container: dict[str, Any]) -> bool:
-        ours, theirs = self.get_env(), read_environment(container)
+    def _fits_hub(self, found: dict[str, Any]) -> bool:
+        ours, theirs = self.get_env(), read_environment(found)
         return all(
             ours.get(name) == theirs.get(name) for name in ("JUPYTERHUB_API_URL", "JUPYTERHUB_SERVICE_PREFIX", "JUPYTERHUB_CLIENT_ID")
         )
 
-    def _adopt(self, container: dict[str, Any]) -> None:
+    async def _adopt(self, found: dict[str, Any]) -> None:
         self.log.info("Workspace %s runs already and is adopted as it is.", self.object_name)
-        self._adopt_token(container)
-        self._container = container
-        port = (container["Config"].get("Labels") or {}).get(LABEL_PORT, "")
-        if port.isdecimal():
-            self.port = int(port)
+        self._adopt_token(found)
+        if found["State"].get("Paused"):
+            await self.backend.engine.call("unpause", found["Id"])
 
-    def _adopt_token(self, container: dict[str, Any]) -> None:
+    def _adopt_token(self, found: dict[str, Any]) -> None:
         # The token is part of the container; JupyterHub registers what it finds here.
-        token = read_environment(container).get("JUPYTERHUB_API_TOKEN")
+        token = read_environment(found).get("JUPYTERHUB_API_TOKEN")
         if token:
             self.api_token = token
-
-
-class _Clock:
-    """Measure the steps of a start."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        now = time.perf_counter()
-        self.laps[name] = self.laps.get(name, 0.0) + now - self._last
-        self._last = now

@@ -1,0 +1,114 @@
+"""Run the benchmark: build, start both hubs, alternate rounds, print, clean up."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import secrets
+import shutil
+import signal
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from tools.bench import measures
+from tools.bench.hubs import Hub, start_mlhub, start_peer
+from tools.bench.objects import remove_all
+from tools.bench.report import compare, print_table, summarise
+from tools.console import main_with_sentences, read, stage
+from tools.engine import ensure_engine, install_packages
+from tools.images import HUB, WORKSPACE, Image, ensure_image
+
+PEERS = (
+    Image("mlhub-bench-peer-hub:latest", "docker/bench/peer-hub/Dockerfile", ("docker/bench/peer-hub",)),
+    Image(
+        measures.PEER_IMAGE, "docker/bench/peer-workspace/Dockerfile", ("docker/bench/peer-workspace", "docker/requirements/workspace.txt")
+    ),
+    Image(measures.BACKEND_IMAGE, "docker/bench/backend/Dockerfile", ("docker/bench/backend",)),
+)
+PARTS = ("sizes", "memory", "starts", "ten", "requests")
+
+
+def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="scripts/bench", description="Measure MLHub beside plain JupyterHub, in one run.")
+    parser.add_argument("rounds", nargs="?", type=int, default=5, help="measured rounds (one more warms up); default 5")
+    parser.add_argument("--output", type=Path, help="also write the results to this JSON file")
+    parser.add_argument("--only", default=",".join(PARTS), help="parts to run, comma separated: " + ", ".join(PARTS))
+    parser.add_argument("--image", default=HUB.tag, help="hub image to measure")
+    parser.add_argument("--no-build", action="store_true", help="measure MLHub's images as they are")
+    options = parser.parse_args(arguments)
+    options.only = options.only.split(",")
+    unknown = set(options.only) - set(PARTS)
+    if unknown or options.rounds < 1:
+        parser.error(
+            f"--only={','.join(sorted(unknown))!r} is not a part; there are {', '.join(PARTS)}." if unknown else "rounds must be 1 or more."
+        )
+    return options
+
+
+def measure(run: str, options: argparse.Namespace, samples: dict[str, list[float]]) -> None:
+    """Run all rounds and fill ``samples`` as they come."""
+
+    def add(results: dict[str, float]) -> None:
+        for key, value in results.items():
+            samples[key].append(value)
+
+    if "sizes" in options.only:
+        add(measures.measure_sizes(options.image))
+    images = [measures.OUR_IMAGE, measures.PEER_IMAGE, measures.BACKEND_IMAGE]
+    with stage("Starting both hubs"):
+        hubs: list[Hub] = [start_peer(run, images), start_mlhub(run, images, options.image)]
+    if "memory" in options.only:
+        with stage("Idle memory, after 20 s of rest"):
+            time.sleep(20)
+            add(measures.measure_memory(hubs))
+    direct = measures.prepare_backends(run, hubs) if "requests" in options.only else ""
+    for number in range(options.rounds + 1):
+        order = hubs if number % 2 else hubs[::-1]
+        with stage(f"Round {number} of {options.rounds}" + (", to warm up" if number == 0 else "") + f" (load {os.getloadavg()[0]:.1f})"):
+            results: dict[str, float] = {}
+            if "starts" in options.only:
+                results |= measures.measure_starts(run, order, number)
+            if "ten" in options.only and number:
+                results |= measures.measure_crowd(run, order, number)
+            if "requests" in options.only:
+                results |= measures.measure_requests(order, direct, seconds=5 if number else 2)
+        if number:
+            add(results)
+    if "memory" in options.only:
+        add({f"{key}, after the run": value for key, value in measures.measure_memory(hubs).items()})
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Build what is missing, measure, print, write, clean up."""
+    options = read_arguments(arguments)
+    engine = ensure_engine()
+    if "requests" in options.only and not shutil.which("wrk"):
+        install_packages("wrk", why="it counts requests per second")
+    for image in PEERS if options.no_build else (HUB, WORKSPACE, *PEERS):
+        ensure_image(image)
+    run, samples = "b" + secrets.token_hex(4), defaultdict(list)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    began = time.time()
+    try:
+        measure(run, options, samples)
+    finally:
+        with stage("Removing what the benchmark made"):
+            remove_all(run)
+        if samples:
+            print_table(samples)
+    if options.output:
+        machine = {"cores": os.cpu_count(), "kernel": os.uname().release, "engine": engine, "revision": read("git", "rev-parse", "HEAD")}
+        result = {"began": began, "seconds": time.time() - began, "rounds": options.rounds, "machine": machine}
+        result |= {"samples": samples, "summary": summarise(samples), "comparisons": compare(samples)}
+        options.output.write_text(json.dumps(result, indent=1) + "\n")
+        print(f"\nWritten: {options.output}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main_with_sentences(main, sys.argv[1:]))

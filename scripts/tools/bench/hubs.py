@@ -1,0 +1,136 @@
+"""The two hubs under measurement, started the same way and driven through the same REST API."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools.bench.objects import LABEL, docker, find_port, start_container
+from tools.console import ToolError
+
+TOKEN = "bench-" + "0123456789abcdef" * 2  # noqa: S105 (reachable from this machine alone, for minutes)
+CONFIG = """
+c.JupyterHub.authenticator_class = "dummy"
+c.Authenticator.allow_all = True
+c.Spawner.image = {images[0]!r}
+c.Spawner.workspace_images = {images!r}
+c.Spawner.extra_labels = {{{label!r}: {run!r}}}
+c.JupyterHub.services.append({{"name": "bench", "api_token": {token!r}}})
+c.JupyterHub.load_roles.append({{"name": "bench", "services": ["bench"], "scopes": ["admin:users", "admin:servers", "access:servers"]}})
+"""
+READY_SECONDS = 120
+
+
+@dataclass
+class Hub:
+    """A running hub: its container and the address of its public port."""
+
+    name: str
+    container: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def request(self, method: str, path: str, body: dict | None = None) -> tuple[int, bytes]:
+        """Send one request with the service's token, follow redirects, and return status and content."""
+        data = None if body is None else json.dumps(body).encode()
+        headers = {"Authorization": f"token {TOKEN}", "Content-Type": "application/json"}
+        request = urllib.request.Request(self.url + path, method=method, data=data, headers=headers)
+        try:
+            with urllib.request.urlopen(request, timeout=READY_SECONDS) as response:
+                # The hub answers /user/… itself while a workspace is away: only the workspace's own page counts.
+                return (0 if "/hub/" in response.url and "/hub/api/" not in path else response.status), response.read()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read()
+        except OSError:
+            return 0, b""
+
+    def add_user(self, user: str) -> None:
+        """Create a user."""
+        self.request("POST", f"/hub/api/users/{user}")
+
+    def start(self, user: str, image: str, path: str = "lab") -> float:
+        """Start a user's workspace; return the seconds from the request until ``path`` answers 200 through the public port."""
+        began = time.monotonic()
+        status, content = self.request("POST", f"/hub/api/users/{user}/server", {"image": image})
+        if status not in (201, 202):
+            raise ToolError(f"{self.name} refused to start {image} for {user}: {status} {content[:300]!r}\n{self.logs()}")
+        while time.monotonic() < began + READY_SECONDS:
+            if self.request("GET", f"/user/{user}/{path}")[0] == 200:
+                return time.monotonic() - began
+            time.sleep(0.02)
+        raise ToolError(f"{image} of {user} did not answer within {READY_SECONDS} s under {self.name}.\n{self.logs()}")
+
+    def stop(self, user: str) -> None:
+        """Stop a user's workspace and wait until it is gone."""
+        self.request("DELETE", f"/hub/api/users/{user}/server")
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline:
+            status, content = self.request("GET", f"/hub/api/users/{user}")
+            if status == 200 and not json.loads(content).get("servers"):
+                return
+            time.sleep(0.1)
+        raise ToolError(f"The workspace of {user} did not stop under {self.name}.")
+
+    def start_many(self, users: list[str], image: str) -> float:
+        """Start one workspace for each user at the same moment; return the seconds until the last one answers."""
+        seconds: list[float] = []
+        threads = [threading.Thread(target=lambda user=user: seconds.append(self.start(user, image))) for user in users]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if len(seconds) < len(users):
+            raise ToolError(f"{len(users) - len(seconds)} of {len(users)} workspaces did not start under {self.name}.\n{self.logs()}")
+        return max(seconds)
+
+    def logs(self) -> str:
+        return docker("logs", "--tail", "30", self.container)
+
+    def wait(self) -> None:
+        """Wait until the hub answers behind its public port."""
+        deadline = time.monotonic() + READY_SECONDS
+        while self.request("GET", "/hub/api/")[0] != 200:
+            if time.monotonic() > deadline:
+                raise ToolError(f"{self.name} did not come up.\n{self.logs()}")
+            time.sleep(0.2)
+
+
+def start_peer(run: str, images: list[str]) -> Hub:
+    """Start plain JupyterHub with DockerSpawner."""
+    network = f"bench-{run}"
+    docker("network", "create", "--label", f"{LABEL}={run}", network)
+    variables = {"BENCH_RUN": run, "BENCH_TOKEN": TOKEN, "BENCH_NETWORK": network, "BENCH_IMAGES": ",".join(images)}
+    options = [word for name, value in variables.items() for word in ("--env", f"{name}={value}")]
+    container = start_container(
+        run, "--network", network, "--network-alias", "peer", "--publish", "127.0.0.1::8000",
+        "--volume", "/var/run/docker.sock:/var/run/docker.sock", *options, "mlhub-bench-peer-hub:latest",
+    )  # fmt: skip
+    hub = Hub("peer", container, find_port(container, 8000))
+    hub.wait()
+    return hub
+
+
+def start_mlhub(run: str, images: list[str], image: str) -> Hub:
+    """Start MLHub as documented: the socket, a volume for /data, and a user config."""
+    folder = Path(tempfile.mkdtemp(prefix="mlhub-bench-"))
+    config = folder / "jupyterhub_user_config.py"
+    config.write_text(CONFIG.format(images=images, label=LABEL, run=run, token=TOKEN))
+    folder.chmod(0o755)
+    volume = docker("volume", "create", "--label", f"{LABEL}={run}")
+    container = start_container(
+        run, "--publish", "127.0.0.1::8080", "--env", f"HUB_NAME={run[:5]}",
+        "--volume", "/var/run/docker.sock:/var/run/docker.sock", "--volume", f"{volume}:/data",
+        "--volume", f"{config}:/resources/jupyterhub_user_config.py:ro", image,
+    )  # fmt: skip
+    hub = Hub("MLHub", container, find_port(container, 8080))
+    hub.wait()
+    return hub

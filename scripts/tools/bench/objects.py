@@ -1,0 +1,64 @@
+"""Make containers for one run of the benchmark, and remove whatever the run left on the engine.
+
+Promise: everything carries the label ``mlhub.bench`` with the run's id, and ``remove_all`` removes exactly that.
+"""
+
+from __future__ import annotations
+
+import subprocess
+
+from tools.console import ToolError, read
+
+LABEL = "mlhub.bench"
+
+
+def docker(*words: str, timeout: float = 120) -> str:
+    """Run one docker command and return its output."""
+    result = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=timeout)
+    if result.returncode:
+        raise ToolError(f"`docker {' '.join(words)}` failed: {result.stderr.strip()}")
+    return result.stdout.strip()
+
+
+def start_container(run: str, *words: str) -> str:
+    """Start a labelled container in the background and return its id."""
+    return docker("run", "--detach", "--label", f"{LABEL}={run}", *words)
+
+
+def find_port(container: str, port: int) -> int:
+    """Return the host port behind which a container's port is published."""
+    return int(docker("port", container, str(port)).splitlines()[0].rpartition(":")[2])
+
+
+def find_address(container: str) -> str:
+    """Return a container's address on the default network."""
+    return docker("inspect", "--format", "{{.NetworkSettings.IPAddress}}", container)
+
+
+def remove_container(container: str) -> None:
+    """Remove a container and its anonymous volumes."""
+    read("docker", "rm", "--force", "--volumes", container)
+
+
+def remove_all(run: str) -> None:
+    """Remove every container, network and volume of this run."""
+    wanted = f"label={LABEL}={run}"
+    for container in (read("docker", "ps", "--all", "--quiet", "--filter", wanted) or "").split():
+        remove_container(container)
+    for network in (read("docker", "network", "ls", "--quiet", "--filter", wanted) or "").split():
+        read("docker", "network", "rm", network)
+    for volume in (read("docker", "volume", "ls", "--quiet", "--filter", wanted) or "").split():
+        read("docker", "volume", "rm", volume)
+
+
+def read_memory_bytes(container: str) -> int:
+    """Return what `docker stats` calls memory usage: all processes of the container, without reclaimable page cache."""
+    text = docker("stats", "--no-stream", "--format", "{{.MemUsage}}", container).split("/")[0].strip()
+    units = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "B": 1}
+    unit = next(unit for unit in units if text.endswith(unit))
+    return int(float(text.removesuffix(unit)) * units[unit])
+
+
+def read_image_bytes(image: str) -> int:
+    """Return an image's size as the engine stores it."""
+    return int(docker("image", "inspect", "--format", "{{.Size}}", image))

@@ -1,0 +1,73 @@
+"""Medians, ratios and targets. Pure but for printing."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One line of the table: ours over theirs, and the ratio that we want."""
+
+    title: str
+    ours: str
+    theirs: str
+    target: float
+    more_is_better: bool = False
+
+
+COMPARISONS = (
+    Comparison("start -> Lab, first", "first start, MLHub, our image", "first start, peer, peer image", 0.5),
+    Comparison("start -> Lab, second", "second start, MLHub, our image", "second start, peer, peer image", 0.5),
+    Comparison("  same image (peer's), first", "first start, MLHub, peer image", "first start, peer, peer image", 0.8),
+    Comparison("  same image (peer's), second", "second start, MLHub, peer image", "second start, peer, peer image", 0.8),
+    Comparison("  same image (ours), first", "first start, MLHub, our image", "first start, peer, our image", 0.8),
+    Comparison("  same image (ours), second", "second start, MLHub, our image", "second start, peer, our image", 0.8),
+    Comparison("  over bare docker run", "second start, MLHub, our image", "docker run, our image", 1.5),
+    Comparison("docker run -> Lab", "docker run, our image", "docker run, peer image", 0.6),
+    Comparison("ten at once, last ready", "ten at once, MLHub, our image", "ten at once, peer, peer image", 0.5),
+    Comparison("  same image (peer's)", "ten at once, MLHub, peer image", "ten at once, peer, peer image", 0.8),
+    Comparison("  same image (ours)", "ten at once, MLHub, our image", "ten at once, peer, our image", 0.8),
+    Comparison("  over bare docker run", "ten at once, MLHub, our image", "ten at once, docker run, our image", 1.3),
+    Comparison("requests/s, 1 KB", "requests/s, MLHub", "requests/s, peer", 1.0, more_is_better=True),
+    Comparison("latency p99, ms", "p99 ms, MLHub", "p99 ms, peer", 1.0),
+    Comparison("idle memory, MB", "memory MB, MLHub", "memory MB, peer", 1.2),
+    Comparison("hub image, MB", "image MB, MLHub", "image MB, peer hub", 1.0),
+    Comparison("workspace image, MB", "image MB, our workspace", "image MB, peer workspace", 1.0),
+)
+
+
+def summarise(samples: dict[str, list[float]]) -> dict[str, dict[str, float]]:
+    """Return median, smallest, largest and number of the samples of each measure."""
+    return {
+        key: {"median": statistics.median(values), "min": min(values), "max": max(values), "n": len(values)}
+        for key, values in samples.items()
+    }
+
+
+def compare(samples: dict[str, list[float]]) -> list[dict]:
+    """Return the lines of the table for which there are samples."""
+    lines = []
+    for comparison in COMPARISONS:
+        if comparison.ours not in samples or comparison.theirs not in samples:
+            continue
+        ours, theirs = statistics.median(samples[comparison.ours]), statistics.median(samples[comparison.theirs])
+        ratio = ours / theirs
+        reached = ratio >= comparison.target if comparison.more_is_better else ratio <= comparison.target
+        lines.append({"title": comparison.title, "ours": ours, "theirs": theirs, "ratio": ratio, "target": comparison.target, "reached": reached,
+                      "ours_is": comparison.ours, "theirs_is": comparison.theirs, "more_is_better": comparison.more_is_better})  # fmt: skip
+    return lines
+
+
+def print_table(samples: dict[str, list[float]]) -> None:
+    """Print every measure, then the ratios."""
+    print(f"\n{'measure':<44}{'median':>10}{'min':>10}{'max':>10}{'n':>4}")
+    for key, line in summarise(samples).items():
+        print(f"{key:<44}{line['median']:>10.2f}{line['min']:>10.2f}{line['max']:>10.2f}{line['n']:>4}")
+    print(f"\n{'ours / theirs':<32}{'ours':>10}{'theirs':>10}{'ratio':>8}{'target':>9}")
+    for line in compare(samples):
+        sign = ">=" if line["more_is_better"] else "<="
+        print(
+            f"{line['title']:<32}{line['ours']:>10.2f}{line['theirs']:>10.2f}{line['ratio']:>8.2f}{sign:>4}{line['target']:>5.2f}  {'' if line['reached'] else 'missed'}"
+        )

@@ -1,0 +1,240 @@
+"""Users' networks on a real engine: who is in them, under which name, and who reaches whom."""
+
+import asyncio
+import socket
+
+import pytest
+from tests.docker.conftest import LABEL, POOL, eventually
+from tornado import web
+
+from mlhub.backends.docker.engine import Engine
+from mlhub.backends.docker.networks import Networks
+from mlhub.errors import CapacityError, ConfigurationError
+from mlhub.workspace.identity import Identity
+
+FETCH = "import socket,sys; s=socket.create_connection((sys.argv[1],int(sys.argv[2])),2); s.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n'); print(s.recv(9))"
+
+
+@pytest.fixture
+def engine():
+    engine = Engine()
+    yield engine
+    engine.close()
+
+
+@pytest.fixture
+def make_hub_container(client, image):
+    """Containers that stand for the hub's own one."""
+
+    def make(name=None):
+        return client.containers.run(image, detach=True, labels=LABEL, name=name, init=True)
+
+    return make
+
+
+@pytest.fixture
+def make_networks(engine, hub_name):
+    def make(hub_container=None, pool=POOL, prefix=27):
+        networks = Networks(engine, hub_name, pool, prefix, LABEL)
+        networks.hub_id = hub_container.id if hub_container else None
+        networks.linger_seconds = 0
+        return networks
+
+    return make
+
+
+def attached(client, name):
+    return set(client.api.inspect_network(name)["Containers"] or {})
+
+
+def reaches(run_in, source, target, port=8080):
+    return run_in(source, "python3", "-c", FETCH, target, str(port), user="0")[0] == 0
+
+
+async def test_ten_users_at_once_get_ten_different_subnets_of_the_pool(make_networks, client, hub_name):
+    networks = make_networks()
+    identities = [Identity(hub_name, f"user{index}") for index in range(10)]
+    await asyncio.gather(*(networks.ensure(identity) for identity in identities for _ in range(2)))
+    subnets = {client.api.inspect_network(identity.network)["IPAM"]["Config"][0]["Subnet"] for identity in identities}
+    assert len(subnets) == 10
+    assert all(subnet.startswith("10.201.") and subnet.endswith("/27") for subnet in subnets)
+
+
+async def test_a_freed_subnet_is_used_again(make_networks, client, hub_name):
+    networks = make_networks()
+    alice, bob, carol = (Identity(hub_name, user) for user in ("alice", "bob", "carol"))
+    for identity in (alice, bob):
+        await networks.ensure(identity)
+    freed = client.api.inspect_network(alice.network)["IPAM"]["Config"][0]["Subnet"]
+    assert await networks.remove(alice)
+    await networks.ensure(carol)
+    assert client.api.inspect_network(carol.network)["IPAM"]["Config"][0]["Subnet"] == freed
+
+
+async def test_subnets_that_others_use_are_left_out_and_a_full_pool_is_a_sentence(make_networks, client, hub_name):
+    pool = client.networks.create(
+        f"{hub_name}-other", labels=LABEL, ipam={"Driver": "default", "Config": [{"Subnet": "10.203.0.0/28"}]}
+    )
+    networks = make_networks(pool="10.203.0.0/26", prefix=28)
+    identities = [Identity(hub_name, f"user{index}") for index in range(4)]
+    for identity in identities[:3]:
+        await networks.ensure(identity)
+    subnets = {client.api.inspect_network(identity.network)["IPAM"]["Config"][0]["Subnet"] for identity in identities[:3]}
+    assert subnets == {"10.203.0.16/28", "10.203.0.32/28", "10.203.0.48/28"}
+    with pytest.raises(CapacityError, match="Choose a larger pool"):
+        await networks.ensure(identities[3])
+    assert pool
+
+
+async def test_two_hubs_creating_at_the_same_time_do_not_collide(engine, client, hub_name):
+    first, second = (Networks(engine, hub_name[:4] + suffix, POOL, 27, LABEL) for suffix in "xy")
+    await asyncio.gather(
+        *(networks.ensure(Identity(networks.hub_name, f"user{index}")) for index in range(5) for networks in (first, second))
+    )
+    subnets = {
+        client.api.inspect_network(Identity(networks.hub_name, f"user{index}").network)["IPAM"]["Config"][0]["Subnet"]
+        for index in range(5)
+        for networks in (first, second)
+    }
+    assert len(subnets) == 10
+
+
+async def test_a_workspace_reaches_the_hub_by_its_name_also_after_the_hub_was_made_anew(hub, make_hub_container, client, run_in):
+    old = make_hub_container()
+    await use_as_hub(hub, old)
+    await hub.start("alice")
+    workspace = Identity(hub.hub_name, "alice").container
+    assert reaches(run_in, workspace, hub.hub_name)
+    old.remove(force=True)
+    assert not reaches(run_in, workspace, hub.hub_name)
+    new = make_hub_container()
+    hub.reset_database()
+    await use_as_hub(hub, new)
+    await hub.backend.networks.settle()
+    assert reaches(run_in, workspace, hub.hub_name)
+
+
+async def use_as_hub(hub, container):
+    """Let the backend take a container of ours for its own."""
+    await hub.backend.settle()
+    hub.backend.networks.hub_id = container.id
+    hub.backend.networks.linger_seconds = 0
+
+
+async def test_the_hub_joins_when_the_first_workspace_starts_and_leaves_with_the_last(hub, make_hub_container, client):
+    container = make_hub_container()
+    await use_as_hub(hub, container)
+    network = Identity(hub.hub_name, "alice").network
+    await asyncio.gather(hub.start("alice"), hub.start("alice", "two"))
+    assert container.id in attached(client, network)
+    await hub.stop("alice")
+    await asyncio.sleep(0.5)
+    assert container.id in attached(client, network)
+    await hub.stop("alice", "two")
+    await eventually(lambda: container.id not in attached(client, network))
+    await hub.start("alice")
+    assert container.id in attached(client, network)
+
+
+async def test_a_start_while_the_hub_is_about_to_leave_keeps_it_in(hub, make_hub_container, client):
+    container = make_hub_container()
+    await use_as_hub(hub, container)
+    network = Identity(hub.hub_name, "alice").network
+    for _ in range(3):
+        await hub.start("alice")
+        await hub.stop("alice")
+        await hub.start("alice", "two")
+        assert container.id in attached(client, network)
+        await asyncio.sleep(0.3)
+        assert container.id in attached(client, network)
+        await hub.stop("alice", "two")
+
+
+async def test_at_boot_the_hub_joins_what_runs_and_leaves_what_is_empty(hub, make_networks, make_hub_container, client):
+    container = make_hub_container()
+    await hub.start("alice")
+    await hub.start("bob")
+    await hub.stop("bob")
+    alice, bob = (Identity(hub.hub_name, user).network for user in ("alice", "bob"))
+    client.networks.get(bob).connect(container)
+    networks = make_networks(container)
+    await networks.settle()
+    assert container.id in attached(client, alice)
+    assert container.id not in attached(client, bob)
+
+
+async def test_a_second_live_hub_of_the_same_name_is_refused_and_a_dead_one_is_not(hub, make_networks, make_hub_container):
+    one, two = make_hub_container(), make_hub_container()
+    await use_as_hub(hub, one)
+    await hub.start("alice")
+    with pytest.raises(ConfigurationError, match="two hubs with HUB_NAME"):
+        await make_networks(two).settle()
+    with pytest.raises(ConfigurationError, match="another HUB_NAME"):
+        await make_networks(two).ensure(Identity(hub.hub_name, "alice"))
+    one.stop(timeout=1)
+    await make_networks(two).settle()
+
+
+async def test_the_network_goes_with_the_users_last_container(hub, make_hub_container, client):
+    await use_as_hub(hub, make_hub_container())
+    network = Identity(hub.hub_name, "alice").network
+    spawners = [await hub.start("alice"), await hub.start("alice", "two")]
+    for spawner in spawners:
+        await hub.stop("alice", spawner.name)
+    await spawners[0].delete_forever()
+    assert client.networks.list(names=[network])
+    await spawners[1].delete_forever()
+    assert not client.networks.list(names=[network])
+
+
+async def test_root_in_a_workspace_reaches_neither_other_users_nor_raw_sockets(hub, run_in, client):
+    await asyncio.gather(hub.start("alice"), hub.start("alice", "two"), hub.start("bob"))
+    alice, two, bob = (Identity(hub.hub_name, *names) for names in (("alice",), ("alice", "two"), ("bob",)))
+    address = {
+        who: client.containers.get(who.container).attrs["NetworkSettings"]["Networks"][who.network]["IPAddress"] for who in (alice, two, bob)
+    }
+    # the twins: the user's own workspaces see each other
+    assert reaches(run_in, alice.container, two.container)
+    assert reaches(run_in, alice.container, address[two])
+    assert not reaches(run_in, alice.container, bob.container)
+    assert not reaches(run_in, alice.container, address[bob])
+    for kind in ("socket.AF_INET, socket.SOCK_RAW, 1", "socket.AF_PACKET, socket.SOCK_RAW"):
+        assert run_in(alice.container, "python3", "-c", f"import socket; socket.socket({kind})", user="0")[0] != 0
+
+
+async def test_root_in_a_workspace_holds_the_short_list_of_capabilities_and_nothing_else(hub, run_in, client):
+    await hub.start("alice")
+    name = Identity(hub.hub_name, "alice").container
+    code, status = run_in(name, "cat", "/proc/self/status", user="0")
+    assert code == 0
+    fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    # linux/capability.h: CHOWN 0, DAC_OVERRIDE 1, FOWNER 3, FSETID 4, KILL 5, SETGID 6, SETUID 7, NET_BIND_SERVICE 10
+    assert int(fields["CapBnd"], 16) == sum(1 << bit for bit in (0, 1, 3, 4, 5, 6, 7, 10))
+    assert fields["NoNewPrivs"].strip() == "1"
+    assert fields["Seccomp"].strip() == "2"
+    host = client.containers.get(name).attrs["HostConfig"]
+    assert (host["PidsLimit"], host["ShmSize"], host["Privileged"]) == (4096, 256 * 2**20, False)
+    assert host["PortBindings"] in (None, {})
+    assert host["LogConfig"]["Config"]["max-size"] == "10m"
+    # ordinary work of root still goes
+    script = "touch /root/x && chown 1000:1000 /root/x && chmod 4755 /root/x && python3 -c 'import os; os.setgid(1000); os.setuid(1000)'"
+    assert run_in(name, "sh", "-c", script, user="0")[0] == 0
+
+
+@pytest.mark.parametrize(
+    "config", [{"cap_add": ["NET_RAW"]}, {"cap_add": ["CAP_NET_ADMIN"]}, {"privileged": True}, {"no_such_key": 1}]
+)
+async def test_a_host_config_that_breaks_isolation_or_makes_no_sense_is_a_sentence(hub, client, config):
+    hub.spawner.extra_host_config = config
+    with pytest.raises(web.HTTPError) as caught:
+        await hub.start("alice")
+    assert "extra_host_config" in caught.value.jupyterhub_message
+    assert not client.containers.list(all=True, filters={"label": f"mlhub.origin={hub.hub_name}"})
+
+
+async def test_the_host_reaches_a_workspace_by_its_address(hub):
+    spawner = await hub.start("alice")
+    url = await spawner.get_url()
+    host = url.split("//")[1].split(":")[0]
+    with socket.create_connection((host, 8080), 2):
+        pass
