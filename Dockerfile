@@ -24,7 +24,7 @@ RUN apt-get update \
  && apt-get install -y --no-install-recommends ca-certificates nodejs npm \
  && rm -rf /var/lib/apt/lists/*
 WORKDIR /opt/chp
-COPY docker/proxy/package.json docker/proxy/package-lock.json ./
+COPY docker/proxy/package.json docker/proxy/package-lock.json docker/proxy/backlog.cjs ./
 RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund && npm cache clean --force
 
 # ---- the image: Debian's nginx, sshd, node and python, and what the stages above made ----
@@ -50,6 +50,7 @@ COPY mlhub /opt/mlhub/lib/python3.13/site-packages/mlhub
 COPY mlhubspawner /opt/mlhub/lib/python3.13/site-packages/mlhubspawner
 COPY resources /resources
 RUN chmod -R a+rX /resources /opt/mlhub/lib/python3.13/site-packages/mlhub /opt/mlhub/lib/python3.13/site-packages/mlhubspawner \
+ && printf '#!/bin/sh\nexec /opt/mlhub/bin/python -m mlhub.cli "$@"\n' > /usr/local/bin/mlhub && chmod 0755 /usr/local/bin/mlhub \
  && /opt/mlhub/bin/python -m compileall -q --invalidation-mode unchecked-hash \
       /opt/mlhub/lib/python3.13/site-packages/mlhub /opt/mlhub/lib/python3.13/site-packages/mlhubspawner
 ENV PATH=/opt/mlhub/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \

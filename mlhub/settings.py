@@ -24,7 +24,7 @@ HOST_PORT = re.compile(r"(?P<host>\[[0-9a-fA-F:]+\]|[^:\s/]+):(?P<port>\d{1,5})\
 _FOREIGN = re.compile(r"(SSH_(AUTH_SOCK|AGENT_\w+|CLIENT|CONNECTION|TTY|ASKPASS\w*)|\w+_SERVICE_\w+|\w+_PORT(_\d+\w*)?|SSL_CERT_\w+)\Z")
 _FAMILIES = ("MLHUB_", "START_", "SSH_", "HUB_", "CLEANUP_", "DYNAMIC_", "SSL_", "SSHD_", "EXECUTION_", "ADDITIONAL_", "DEFAULT_WORKSPACE_")
 # Read by scripts/ on the host and handed on; nothing inside the container looks at them.
-_HOST_ONLY = {"MLHUB_PORT", "MLHUB_IMAGE", "MLHUB_DATA"}
+_HOST_ONLY = {"MLHUB_USER_CONFIG", "MLHUB_SSL_DIR", "MLHUB_CACHE"}
 
 
 class Settings(BaseModel):
@@ -93,6 +93,7 @@ class Settings(BaseModel):
         (),
         description="Names and addresses under which people reach this hub, comma separated. They go into the generated certificate and into the printed address.",
     )
+    mlhub_port: int = Field(8080, ge=1, le=65535, description="Port under which the public port is published on the host. It only shows in printed addresses; `./scripts/up` publishes it.")
     mlhub_admin_password: SecretStr | None = Field(
         None,
         description="Create the user `admin` with this password at first boot instead of printing a one-time setup link. Also as `MLHUB_ADMIN_PASSWORD_FILE`.",
@@ -204,6 +205,13 @@ class Settings(BaseModel):
     def chp_has_addresses(self) -> bool:
         """Tell whether ADDITIONAL_ARGS names addresses; CHP refuses those together with sockets."""
         return bool(re.search(r"--(ip|api-ip|port|api-port)\b", self.additional_args))
+
+    @property
+    def public_address(self) -> str:
+        """Return the address that people open, as far as it is known here; it ends with a slash."""
+        scheme = "https" if self.ssl_enabled else "http"
+        host = next(iter(self.mlhub_hostnames), "localhost")
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.mlhub_port}{self.mlhub_base_url}"
 
     @classmethod
     def from_environment(cls, environment: dict[str, str] | None = None) -> Settings:

@@ -9,7 +9,7 @@ no package `http` or `asyncio`, threads and sockets only.
     <prefix>slow/<s>      answers after s seconds
     <prefix>exit/<code>   ends the workspace with that exit code
     any path, with Upgrade: websocket   an echo
-    anything else         JSON: path, method, body length, host name, user id, headers, environment (names that matter here)
+    anything else         JSON: path, method, body length, host name, user id, headers, environment (the names in NAMES, without tokens)
 """
 
 import base64
@@ -32,7 +32,7 @@ def read_address():
     """Return the address and port to listen on, and the prefix of all paths."""
     rest = os.environ.get("JUPYTERHUB_SERVICE_URL", "http://0.0.0.0:8080").partition("//")[2]
     host, _, port = rest.partition("/")[0].rpartition(":")
-    return host.strip("[]") or "0.0.0.0", int(port or 8080), os.environ.get("JUPYTERHUB_SERVICE_PREFIX") or "/"
+    return host.strip("[]") or "0.0.0.0", int(port or 8080), os.environ.get("JUPYTERHUB_SERVICE_PREFIX") or "/"  # noqa: S104 (its own container)
 
 
 class Reader:
@@ -90,7 +90,7 @@ def answer(method, path, headers, body, prefix):
 
 def echo(connection, reader, key):
     """Speak WebSocket (RFC 6455) and send every message back."""
-    accept = base64.b64encode(hashlib.sha1(key.encode() + WEBSOCKET_GUID).digest())
+    accept = base64.b64encode(hashlib.sha1(key.encode() + WEBSOCKET_GUID, usedforsecurity=False).digest())
     connection.sendall(
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " + accept + b"\r\n\r\n"
     )

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from mlhub import __version__
-from mlhub.auth.setup import ensure_setup_code
+from mlhub.auth.rules import explain_password
 from mlhub.boot import certificates
 from mlhub.boot.accounts import find_account
 from mlhub.boot.data import ensure_secret, prepare_data_dir, prepare_run_dir, write_private
@@ -25,7 +25,7 @@ from mlhub.boot.preflight import check_user_config, names_other_proxy
 from mlhub.boot.programs import make_directories, make_programs
 from mlhub.boot.render import Renderer, make_addresses
 from mlhub.boot.supervisor import Program, Supervisor
-from mlhub.errors import ConfigurationError, MLHubError
+from mlhub.errors import ConfigurationError, MLHubError, SettingsError
 from mlhub.settings import Settings, list_misspelt_variables
 
 CERTIFICATE_CHECK_SECONDS = 2.0
@@ -170,16 +170,8 @@ async def supervise(settings: Settings, programs: list[Program], own_pair: certi
 
 
 def say_welcome(settings: Settings) -> None:
-    """Print the address and, until an administrator exists, how to become one."""
-    if not settings.start_jhub:
-        return say("Ready.")
-    scheme = "https" if settings.ssl_enabled else "http"
-    host = next(iter(settings.mlhub_hostnames), "<this host>")
-    address = f"{scheme}://{host}:<published port of 8080>{settings.mlhub_base_url}"
-    say(f"Ready at {address}")
-    code = settings.data_volume_container / "setup-code"
-    if code.exists():
-        say(f"Set up the administrator (this link works once): {address}hub/signup?setup={code.read_text().strip()}")
+    """Print that everything answers, and where."""
+    say(f"Ready at {settings.public_address}" if settings.start_jhub else "Ready")
 
 
 def main(arguments: list[str]) -> int:
@@ -189,14 +181,13 @@ def main(arguments: list[str]) -> int:
         say(f"MLHub {__version__} as {settings.hub_name}, execution mode {settings.execution_mode}")
         for warning in list_misspelt_variables():
             say(f"Warning: {warning}")
+        check_admin_password(settings)
         _raise_file_limit()
         programs, own_pair = prepare(settings)
         check_rendered(settings)
         if "--check" in arguments:
             say("The configuration is fine: " + ", ".join(program.name for program in programs))
             return 0
-        if settings.start_jhub:
-            prepare_first_admin(settings)
     except MLHubError as error:
         for line in str(error).splitlines():
             say(f"Error: {line}")
@@ -207,14 +198,12 @@ def main(arguments: list[str]) -> int:
     return asyncio.run(supervise(settings, programs, own_pair))
 
 
-def prepare_first_admin(settings: Settings) -> None:
-    """Make the one-time setup code unless an administrator exists or is made by password."""
-    file = settings.data_volume_container / "setup-code"
+def check_admin_password(settings: Settings) -> None:
+    """Refuse a weak MLHUB_ADMIN_PASSWORD before anything starts."""
     if settings.mlhub_admin_password:
-        file.unlink(missing_ok=True)
-        return
-    if ensure_setup_code(settings.data_volume_container):
-        find_account("hub").own(file, 0o600)
+        reason = explain_password(settings.mlhub_admin_password.get_secret_value(), "admin")
+        if reason:
+            raise SettingsError(f"MLHUB_ADMIN_PASSWORD is refused: {reason}")
 
 
 def _raise_file_limit() -> None:

@@ -71,6 +71,9 @@ def wire(c: Config, settings: Settings) -> None:
     resources = settings.mlhub_resources_dir
     allow_list = resources / "users" / "dynamic_whitelist.txt" if settings.dynamic_whitelist_enabled else None
     c.JupyterHub.authenticator_class = resolve_authenticator(c.JupyterHub.authenticator_class, allow_list)
+    c.MLHubNativeAuthenticator.setup_directory = str(settings.data_volume_container)
+    c.MLHubNativeAuthenticator.admin_password = settings.mlhub_admin_password
+    c.MLHubNativeAuthenticator.public_address = settings.public_address.removesuffix(settings.mlhub_base_url)
     _append(c, "JupyterHub", "template_paths", str(resources / "html"))
     _append(
         c, "JupyterHub", "extra_handlers", (r"/mlhub-static/(.*)", "mlhub.pages.static.StaticHandler", {"path": str(resources / "static")})

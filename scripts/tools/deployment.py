@@ -57,7 +57,7 @@ def down(arguments: Sequence[str]) -> int:
         if read("docker", "inspect", "--format", "{{.Id}}", name):
             refuse_foreign_container(name)
             # While the hub's image is still there, let it take its rules off the host.
-            read("docker", "exec", name, "python", "-m", "mlhub.cli", "guard", "remove")
+            read("docker", "exec", name, "mlhub", "guard", "remove")
             run("docker", "rm", "--force", name, quiet=True)
         remove_labelled("container", name, "rm", "--force")
         remove_labelled("network", name, "rm")

@@ -70,13 +70,14 @@ def hub_name():
 class HubAtHand:
     """JupyterHub's own users, tokens and database around our spawner, without its web server."""
 
-    def __init__(self, image, hub_name):
-        self.config = Config()
-        spawner = self.config.MLHubDockerSpawner
-        spawner.hub_name, spawner.image, spawner.port, spawner.network_pool = hub_name, image, 8080, POOL
+    def __init__(self, image, hub_name, spawner_class=MLHubDockerSpawner):
+        self.config, self.spawner_class = Config(), spawner_class
+        spawner = self.config[spawner_class.__name__]
+        spawner.hub_name, spawner.image, spawner.port = hub_name, image, 8080
         spawner.extra_labels = dict(LABEL)
-        spawner.http_timeout, spawner.start_timeout, spawner.stop_seconds = 20, 60, 5
-        spawner.pull_policy = "ifnotpresent"
+        spawner.http_timeout, spawner.start_timeout = 20, 60
+        if spawner_class is MLHubDockerSpawner:
+            spawner.stop_seconds, spawner.network_pool = 5, POOL
         self.spawner = spawner
         self.hub_name = hub_name
         self.users = {}
@@ -101,7 +102,7 @@ class HubAtHand:
             self.db.commit()
             settings = {
                 "config": self.config,
-                "spawner_class": MLHubDockerSpawner,
+                "spawner_class": self.spawner_class,
                 "hub": Hub(ip="127.0.0.1", port=8081, base_url="/hub/"),
                 "allow_named_servers": True,
                 "base_url": "/",

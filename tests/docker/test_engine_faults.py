@@ -9,12 +9,12 @@ import os
 import time
 
 import pytest
-from tests.docker.conftest import LABEL, eventually
 from tornado import web
 
 from mlhub.backends.docker.engine import Engine, make_error
 from mlhub.errors import CapacityError, EngineUnreachableError
 from mlhub.workspace.identity import Identity
+from tests.docker.conftest import LABEL, eventually
 
 SOCKET = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
 
@@ -46,7 +46,9 @@ class Relay:
             await asyncio.sleep(3600)
         if self.mode == "fail":
             text = b'{"message": "the engine has a bad day"}'
-            writer.write(b"HTTP/1.1 500 Internal Server Error\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text))
+            writer.write(
+                b"HTTP/1.1 500 Internal Server Error\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text)
+            )
             return
         upstream_reader, upstream = await asyncio.open_unix_connection(SOCKET)
         upstream.write(head.replace(b"Connection: keep-alive", b"Connection: close") + body)
@@ -153,7 +155,9 @@ async def test_an_engine_that_is_too_old_is_a_sentence(tmp_path):
     async def answer(reader, writer):
         await reader.readuntil(b"\r\n\r\n")
         text = b'{"ApiVersion": "1.18", "Version": "1.6.2"}'
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text))
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text)
+        )
         writer.close()
 
     server = await asyncio.start_unix_server(answer, str(tmp_path / "old.sock"))
@@ -167,7 +171,11 @@ async def test_an_engine_that_is_too_old_is_a_sentence(tmp_path):
 @pytest.mark.parametrize(
     ("text", "kind", "sentence"),
     [
-        ("Error while fetching server API version: ('Connection aborted.', PermissionError(13, 'Permission denied'))", EngineUnreachableError, "group of the socket"),
+        (
+            "Error while fetching server API version: ('Connection aborted.', PermissionError(13, 'Permission denied'))",
+            EngineUnreachableError,
+            "group of the socket",
+        ),
         ("write /var/lib/docker/volumes/x: no space left on device", CapacityError, "no disk space left"),
         ("HTTPConnectionPool: Read timed out. (read timeout=60)", EngineUnreachableError, "did not answer in time"),
     ],

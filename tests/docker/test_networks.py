@@ -4,13 +4,13 @@ import asyncio
 import socket
 
 import pytest
-from tests.docker.conftest import LABEL, POOL, eventually
 from tornado import web
 
 from mlhub.backends.docker.engine import Engine
 from mlhub.backends.docker.networks import Networks
 from mlhub.errors import CapacityError, ConfigurationError
 from mlhub.workspace.identity import Identity
+from tests.docker.conftest import LABEL, POOL, eventually
 
 FETCH = "import socket,sys; s=socket.create_connection((sys.argv[1],int(sys.argv[2])),2); s.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n'); print(s.recv(9))"
 
@@ -72,9 +72,7 @@ async def test_a_freed_subnet_is_used_again(make_networks, client, hub_name):
 
 
 async def test_subnets_that_others_use_are_left_out_and_a_full_pool_is_a_sentence(make_networks, client, hub_name):
-    pool = client.networks.create(
-        f"{hub_name}-other", labels=LABEL, ipam={"Driver": "default", "Config": [{"Subnet": "10.203.0.0/28"}]}
-    )
+    pool = client.networks.create(f"{hub_name}-other", labels=LABEL, ipam={"Driver": "default", "Config": [{"Subnet": "10.203.0.0/28"}]})
     networks = make_networks(pool="10.203.0.0/26", prefix=28)
     identities = [Identity(hub_name, f"user{index}") for index in range(4)]
     for identity in identities[:3]:
@@ -191,7 +189,8 @@ async def test_root_in_a_workspace_reaches_neither_other_users_nor_raw_sockets(h
     await asyncio.gather(hub.start("alice"), hub.start("alice", "two"), hub.start("bob"))
     alice, two, bob = (Identity(hub.hub_name, *names) for names in (("alice",), ("alice", "two"), ("bob",)))
     address = {
-        who: client.containers.get(who.container).attrs["NetworkSettings"]["Networks"][who.network]["IPAddress"] for who in (alice, two, bob)
+        who: client.containers.get(who.container).attrs["NetworkSettings"]["Networks"][who.network]["IPAddress"]
+        for who in (alice, two, bob)
     }
     # the twins: the user's own workspaces see each other
     assert reaches(run_in, alice.container, two.container)
@@ -221,9 +220,7 @@ async def test_root_in_a_workspace_holds_the_short_list_of_capabilities_and_noth
     assert run_in(name, "sh", "-c", script, user="0")[0] == 0
 
 
-@pytest.mark.parametrize(
-    "config", [{"cap_add": ["NET_RAW"]}, {"cap_add": ["CAP_NET_ADMIN"]}, {"privileged": True}, {"no_such_key": 1}]
-)
+@pytest.mark.parametrize("config", [{"cap_add": ["NET_RAW"]}, {"cap_add": ["CAP_NET_ADMIN"]}, {"privileged": True}, {"no_such_key": 1}])
 async def test_a_host_config_that_breaks_isolation_or_makes_no_sense_is_a_sentence(hub, client, config):
     hub.spawner.extra_host_config = config
     with pytest.raises(web.HTTPError) as caught:

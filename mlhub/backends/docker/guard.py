@@ -89,7 +89,8 @@ async def ensure_guard(
     if host:
         work = _run(engine, hub, image, ["nft", make_ruleset(hub)], {"NetworkMode": "host"}, extra_labels)
         works.append(_attempt(work, _HOST_WARNING))
-    if hub_container and await asyncio.get_running_loop().run_in_executor(None, _forwards):
+    forwards = await asyncio.to_thread(_forwards)
+    if hub_container and forwards:
         works.append(_attempt(stop_forwarding(engine, hub, image, hub_container, extra_labels), _FORWARDING_WARNING))
     return all(await asyncio.gather(*works))
 

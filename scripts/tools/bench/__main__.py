@@ -91,6 +91,7 @@ def main(arguments: Sequence[str]) -> int:
         install_packages("wrk", why="it counts requests per second")
     for image in PEERS if options.no_build else (HUB, WORKSPACE, *PEERS):
         ensure_image(image)
+    # Random, so that another hub on this engine is never taken for ours.
     run, samples = "b" + secrets.token_hex(4), defaultdict(list)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     began = time.time()
@@ -98,7 +99,7 @@ def main(arguments: Sequence[str]) -> int:
         measure(run, options, samples)
     finally:
         with stage("Removing what the benchmark made"):
-            remove_all(run)
+            remove_all(run, options.image)
         if samples:
             print_table(samples)
     if options.output:

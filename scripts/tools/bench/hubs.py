@@ -11,10 +11,11 @@ import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.bench.objects import LABEL, docker, find_port, start_container
+from tools.bench.objects import LABEL, docker, find_port, make_hub_name, start_container
 from tools.console import ToolError
 
-TOKEN = "bench-" + "0123456789abcdef" * 2  # noqa: S105 (reachable from this machine alone, for minutes)
+# Good on this machine alone, for as long as the run lasts.
+TOKEN = "bench-" + "0123456789abcdef" * 2
 CONFIG = """
 c.JupyterHub.authenticator_class = "dummy"
 c.Authenticator.allow_all = True
@@ -127,7 +128,7 @@ def start_mlhub(run: str, images: list[str], image: str) -> Hub:
     folder.chmod(0o755)
     volume = docker("volume", "create", "--label", f"{LABEL}={run}")
     container = start_container(
-        run, "--publish", "127.0.0.1::8080", "--env", f"HUB_NAME={run[:5]}",
+        run, "--publish", "127.0.0.1::8080", "--env", f"HUB_NAME={make_hub_name(run)}",
         "--volume", "/var/run/docker.sock:/var/run/docker.sock", "--volume", f"{volume}:/data",
         "--volume", f"{config}:/resources/jupyterhub_user_config.py:ro", image,
     )  # fmt: skip

@@ -12,6 +12,11 @@ from tools.console import ToolError, read
 LABEL = "mlhub.bench"
 
 
+def make_hub_name(run: str) -> str:
+    """Make the name of MLHub's hub in this run: at most five characters."""
+    return run[:5]
+
+
 def docker(*words: str, timeout: float = 120) -> str:
     """Run one docker command and return its output."""
     result = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=timeout)
@@ -40,15 +45,17 @@ def remove_container(container: str) -> None:
     read("docker", "rm", "--force", "--volumes", container)
 
 
-def remove_all(run: str) -> None:
-    """Remove every container, network and volume of this run."""
-    wanted = f"label={LABEL}={run}"
-    for container in (read("docker", "ps", "--all", "--quiet", "--filter", wanted) or "").split():
-        remove_container(container)
-    for network in (read("docker", "network", "ls", "--quiet", "--filter", wanted) or "").split():
-        read("docker", "network", "rm", network)
-    for volume in (read("docker", "volume", "ls", "--quiet", "--filter", wanted) or "").split():
-        read("docker", "volume", "rm", volume)
+def remove_all(run: str, hub_image: str) -> None:
+    """Remove every container, network and volume of this run, and MLHub's table of firewall rules."""
+    for wanted in (f"label={LABEL}={run}", f"label=mlhub.origin={make_hub_name(run)}"):
+        for container in (read("docker", "ps", "--all", "--quiet", "--filter", wanted) or "").split():
+            remove_container(container)
+        for network in (read("docker", "network", "ls", "--quiet", "--filter", wanted) or "").split():
+            read("docker", "network", "rm", network)
+        for volume in (read("docker", "volume", "ls", "--quiet", "--filter", wanted) or "").split():
+            read("docker", "volume", "rm", volume)
+    nft = ("docker", "run", "--rm", "--network", "host", "--cap-add", "NET_ADMIN", "--entrypoint", "nft", hub_image)
+    read(*nft, "delete", "table", "inet", f"mlhub_{make_hub_name(run)}")
 
 
 def read_memory_bytes(container: str) -> int:

@@ -1,0 +1,212 @@
+"""A real hub process on the host, its workspaces on the real engine."""
+
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from mlhub.workspace.identity import Identity
+from tests.docker.conftest import LABEL, POOL
+
+CONFIG = Path(__file__).parent / "hub_config.py"
+ASK_HUB = (
+    "import os,socket\n"
+    "host,port=os.environ['JUPYTERHUB_API_URL'].split('/')[2].split(':')\n"
+    "s=socket.create_connection((host,int(port)),5)\n"
+    "path='/'+'/'.join(os.environ['JUPYTERHUB_API_URL'].split('/')[3:])+'/user'\n"
+    "s.sendall(f\"GET {path} HTTP/1.0\\r\\nAuthorization: token {os.environ['JUPYTERHUB_API_TOKEN']}\\r\\n\\r\\n\".encode())\n"
+    "answer=b''\n"
+    "while chunk:=s.recv(9999): answer+=chunk\n"
+    "print(answer.decode())\n"
+)
+
+
+class HubProcess:
+    """Start, kill and ask a hub."""
+
+    def __init__(self, folder, hub_name, image, wait_for):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        gateway = "172.17.0.1"
+        self.hub_name, self.wait_for, self.folder = hub_name, wait_for, folder
+        self.token = secrets.token_hex(16)
+        self.spawner = {
+            "hub_name": hub_name,
+            "image": image,
+            "network_pool": POOL,
+            "extra_labels": LABEL,
+            "hub_connect_url": f"http://{gateway}:{self.port}",
+            "stop_seconds": 3,
+        }
+        self.process = None
+
+    def start(self):
+        test = {"port": self.port, "folder": str(self.folder), "token": self.token, "spawner": self.spawner}
+        env = {**os.environ, "MLHUB_TEST_HUB": json.dumps(test), "PYTHONPATH": str(Path(__file__).parents[2])}
+        self.log = (self.folder / "hub.log").open("ab")
+        self.process = subprocess.Popen([sys.executable, "-m", "jupyterhub", "-f", str(CONFIG)], env=env, stdout=self.log, stderr=self.log)
+        self.wait_for(lambda: self.process.poll() is not None or self.ask("GET", "/")[0] == 200, "the hub answers", seconds=30)
+        assert self.process.poll() is None, self.read_log()
+
+    def end(self, how=signal.SIGTERM):
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(how)
+            self.process.wait(20)
+
+    def read_log(self):
+        return (self.folder / "hub.log").read_text()[-6000:]
+
+    def ask(self, method, path, body=None):
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/hub/api{path}",
+            method=method,
+            data=json.dumps(body).encode() if body is not None else None,
+            headers={"Authorization": f"token {self.token}"},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return answer.status, json.loads(answer.read() or "null")
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read() or "null")
+        except OSError:
+            return 0, None
+
+    def server(self, user, name=""):
+        status, model = self.ask("GET", f"/users/{user}")
+        return (model or {}).get("servers", {}).get(name) if status == 200 else None
+
+    def start_server(self, user, name="", options=None):
+        self.ask("POST", f"/users/{user}")
+        status, answer = self.ask("POST", f"/users/{user}/servers/{name}", options if options is not None else {})
+        assert status in (201, 202), (status, answer, self.read_log())
+        self.wait_for(lambda: (self.server(user, name) or {}).get("ready"), f"{user} is ready", seconds=30)
+
+
+@pytest.fixture
+def hub_process(tmp_path, hub_name, image, wait_for):
+    hub = HubProcess(tmp_path, hub_name, image, wait_for)
+    yield hub
+    hub.end()
+    print(hub.read_log())
+
+
+def test_a_workspace_outlives_a_killed_hub_and_is_found_again(hub_process, client, wait_for):
+    hub_process.spawner["environment"] = {"PORT": "9123"}
+    hub_process.spawner["image_settings"] = {"mlhub-test-*": {"port": 9123}}
+    hub_process.start()
+    hub_process.start_server("alice", "work")
+    container = client.containers.get(Identity(hub_process.hub_name, "alice", "work").container)
+    started = container.attrs["State"]["StartedAt"]
+    hub_process.end(signal.SIGKILL)
+    hub_process.start()
+    wait_for(lambda: (hub_process.server("alice", "work") or {}).get("ready"), "the workspace is found again", seconds=20)
+    container.reload()
+    assert container.attrs["State"]["StartedAt"] == started
+    container.stop(timeout=1)
+    wait_for(lambda: not hub_process.server("alice", "work"), "the end of the workspace is noticed", seconds=20)
+
+
+def test_a_workspace_reaches_its_hub_with_its_token_also_after_the_database_was_lost(hub_process, client, run_in):
+    hub_process.start()
+    hub_process.start_server("alice")
+    name = Identity(hub_process.hub_name, "alice").container
+    started = client.containers.get(name).attrs["State"]["StartedAt"]
+    assert '"name": "alice"' in run_in(name, "python3", "-c", ASK_HUB)[1]
+    hub_process.end()
+    (hub_process.folder / "hub.sqlite").unlink()
+    hub_process.start()
+    assert '"name": "alice"' not in run_in(name, "python3", "-c", ASK_HUB)[1]
+    hub_process.start_server("alice")
+    assert client.containers.get(name).attrs["State"]["StartedAt"] == started
+    assert '"name": "alice"' in run_in(name, "python3", "-c", ASK_HUB)[1]
+
+
+def test_deleting_a_user_through_the_hub_leaves_only_the_trash(hub_process, client, wait_for):
+    hub_process.start()
+    hub_process.start_server("alice")
+    identity = Identity(hub_process.hub_name, "alice")
+    hub_process.ask("DELETE", "/users/alice/server")
+    wait_for(lambda: not hub_process.server("alice"), "the server stopped", seconds=20)
+    assert hub_process.ask("DELETE", "/users/alice")[0] == 204
+    assert not client.containers.list(all=True, filters={"name": identity.container})
+    assert not client.networks.list(names=[identity.network])
+    assert client.volumes.get(identity.volume(1))
+
+
+def test_sentences_reach_the_api_and_the_pages(hub_process, wait_for):
+    hub_process.start()
+    hub_process.ask("POST", "/users/alice")
+    status, answer = hub_process.ask("POST", "/users/alice/server", {"image": "evil/miner:1"})
+    assert status == 400
+    assert "'evil/miner:1' is not offered here" in answer["message"]
+    browser = Browser(hub_process)
+    page = browser.get("/hub/spawn-pending/alice")
+    assert "is not offered here" in page
+    hub_process.start_server("alice")
+
+
+def test_a_workspace_that_dies_at_start_shows_its_last_lines(hub_process, wait_for):
+    hub_process.spawner["environment"] = {"DIE": "no <licence> found"}
+    hub_process.start()
+    hub_process.ask("POST", "/users/alice")
+    hub_process.ask("POST", "/users/alice/server", {})
+    wait_for(lambda: not (hub_process.server("alice") or {}).get("pending"), "the start failed", seconds=20)
+    page = Browser(hub_process).get("/hub/spawn-pending/alice")
+    assert "ended before it answered" in page
+    assert "no &lt;licence&gt; found" in page
+
+
+def test_twelve_people_who_start_at_once_are_all_served(hub_process, wait_for):
+    hub_process.start()
+    users = [f"user{index}" for index in range(12)]
+    for user in users:
+        hub_process.ask("POST", f"/users/{user}")
+    began = time.monotonic()
+    for user in users:
+        # slow_spawn_timeout would make each request wait for its start
+        subprocess.Popen(
+            [
+                "curl",
+                "-s",
+                "-o",
+                "/dev/null",
+                "-X",
+                "POST",
+                "-H",
+                f"Authorization: token {hub_process.token}",
+                f"http://127.0.0.1:{hub_process.port}/hub/api/users/{user}/server",
+            ]
+        )
+    for user in users:
+        wait_for(lambda user=user: (hub_process.server(user) or {}).get("ready"), f"{user} is ready", seconds=60)
+    print(f"12 at once: all ready after {time.monotonic() - began:.1f} s")
+
+
+class Browser:
+    """Sign in as alice and read pages."""
+
+    def __init__(self, hub):
+        import http.cookiejar
+
+        self.base = f"http://127.0.0.1:{hub.port}"
+        jar = http.cookiejar.CookieJar()
+        self.opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(jar))
+        self.get("/hub/login")
+        xsrf = next(cookie.value for cookie in jar if cookie.name == "_xsrf")
+        data = urllib.parse.urlencode({"username": "alice", "password": "x", "_xsrf": xsrf}).encode()
+        self.opener.open(f"{self.base}/hub/login?next=%2Fhub%2Fhome", data=data)
+
+    def get(self, path):
+        try:
+            return self.opener.open(self.base + path).read().decode()
+        except urllib.error.HTTPError as error:
+            return error.read().decode()

@@ -1,0 +1,78 @@
+"""Thousands of open connections, silent ones among them, leave room for the next person."""
+
+from __future__ import annotations
+
+import resource
+import socket
+import time
+
+import pytest
+
+COUNT = 3000
+
+
+@pytest.fixture(autouse=True, scope="module")
+def enough_descriptors():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def median_answer_seconds(hub, rounds: int = 15) -> float:
+    seconds = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        status, _, _ = hub.request("GET", "/hub/health", headers={})
+        assert status == 200
+        seconds.append(time.perf_counter() - began)
+    return sorted(seconds)[rounds // 2]
+
+
+def open_connections(hub, first_words: bytes) -> list[socket.socket]:
+    connections = []
+    for _ in range(COUNT):
+        connection = socket.create_connection(("127.0.0.1", hub.port), timeout=10)
+        if first_words:
+            connection.sendall(first_words)
+        connections.append(connection)
+    return connections
+
+
+@pytest.mark.parametrize(
+    ("kind", "first_words"),
+    [
+        ("answered and kept open", b"GET /.mlhub/health HTTP/1.1\r\nHost: x\r\n\r\n"),
+        ("stuck in the middle of a request", b"GET /hub/health HTTP/1.1\r\nHost: x\r\nX-Slow:"),
+        ("silent", b""),
+    ],
+)
+def test_three_thousand_connections_leave_room_for_the_next(hub, kind, first_words):
+    idle = median_answer_seconds(hub)
+    connections = open_connections(hub, first_words)
+    try:
+        if kind.startswith("answered"):
+            for connection in connections:
+                assert connection.recv(100).startswith(b"HTTP/1.1 204")
+        busy = median_answer_seconds(hub)
+    finally:
+        for connection in connections:
+            connection.close()
+    # A ratio with room for a noisy machine; the original served 127 connections and then nobody.
+    assert busy < 20 * idle + 0.2
+
+
+def test_a_thousand_requests_at_once_are_all_answered(hub):
+    """Through both hops: nginx hands each to the proxy, whose socket must queue them."""
+    connections = []
+    for _ in range(1500):
+        connection = socket.create_connection(("127.0.0.1", hub.port), timeout=60)
+        connection.sendall(b"GET /_chp_healthz HTTP/1.1\r\nHost: x\r\nX-Held:")
+        connections.append(connection)
+    for connection in connections:
+        connection.sendall(b" back\r\nConnection: close\r\n\r\n")
+    statuses = set()
+    for connection in connections:
+        statuses.add(connection.recv(12))
+        connection.close()
+    assert statuses == {b"HTTP/1.1 200"}
