@@ -49,7 +49,8 @@ RUN mkdir -p /usr/local/share && ln -s /opt/mlhub/share/jupyterhub /usr/local/sh
 COPY mlhub /opt/mlhub/lib/python3.13/site-packages/mlhub
 COPY mlhubspawner /opt/mlhub/lib/python3.13/site-packages/mlhubspawner
 COPY resources /resources
-RUN chmod -R a+rX /resources /opt/mlhub/lib/python3.13/site-packages/mlhub /opt/mlhub/lib/python3.13/site-packages/mlhubspawner \
+RUN cp /resources/static/mlhub/logo.png /opt/mlhub/share/jupyterhub/static/images/jupyter.png \
+ && chmod -R a+rX /resources /opt/mlhub/lib/python3.13/site-packages/mlhub /opt/mlhub/lib/python3.13/site-packages/mlhubspawner \
  && printf '#!/bin/sh\nexec /opt/mlhub/bin/python -m mlhub.cli "$@"\n' > /usr/local/bin/mlhub && chmod 0755 /usr/local/bin/mlhub \
  && /opt/mlhub/bin/python -m compileall -q --invalidation-mode unchecked-hash \
       /opt/mlhub/lib/python3.13/site-packages/mlhub /opt/mlhub/lib/python3.13/site-packages/mlhubspawner

@@ -10,6 +10,7 @@ import difflib
 import ipaddress
 import os
 import re
+import shlex
 from pathlib import Path
 from typing import Any, Literal
 
@@ -146,6 +147,15 @@ class Settings(BaseModel):
             raise ValueError(
                 "is not a private IPv4 range; public addresses would become unreachable from workspaces. Write e.g. 10.64.0.0/12."
             )
+        return value
+
+    @field_validator("additional_args")
+    @classmethod
+    def _are_words(cls, value: str) -> str:
+        try:
+            shlex.split(value)
+        except ValueError as error:
+            raise ValueError(f"can not be split into words as a shell does ({error}). Close the quotes.") from None
         return value
 
     @field_validator("sshd_target")

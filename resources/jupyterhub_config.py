@@ -3,7 +3,7 @@
 import sys
 
 from mlhub.errors import MLHubError
-from mlhub.hubconfig import defaults, userconfig, wiring
+from mlhub.hubconfig import classes, defaults, userconfig, wiring
 from mlhub.settings import Settings
 
 c = get_config()  # noqa: F821 - given by JupyterHub
@@ -16,6 +16,7 @@ try:
         userconfig.run_user_config(c, user_config, shown_as=settings.mlhub_resources_dir / userconfig.NAME)
     wiring.apply_facts(c, settings)
     wiring.wire(c, settings)
+    classes.check_classes(c)
 except MLHubError as error:
     print(f"[MLHub] Error: {error}", file=sys.stderr, flush=True)
     sys.exit(78)  # sysexits.h EX_CONFIG: starting again would not help

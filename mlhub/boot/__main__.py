@@ -21,8 +21,8 @@ from mlhub.auth.rules import explain_password
 from mlhub.boot import certificates
 from mlhub.boot.accounts import find_account
 from mlhub.boot.data import ensure_secret, prepare_data_dir, prepare_run_dir, write_private
-from mlhub.boot.preflight import check_user_config, names_other_proxy
-from mlhub.boot.programs import make_directories, make_programs
+from mlhub.boot.preflight import check_user_config, explain_missing_engine, names_other_proxy
+from mlhub.boot.programs import engine_socket, make_directories, make_programs
 from mlhub.boot.render import Renderer, make_addresses
 from mlhub.boot.supervisor import Program, Supervisor
 from mlhub.errors import ConfigurationError, MLHubError, SettingsError
@@ -182,6 +182,8 @@ def main(arguments: list[str]) -> int:
         for warning in list_misspelt_variables():
             say(f"Warning: {warning}")
         check_admin_password(settings)
+        if settings.start_jhub and (sentence := explain_missing_engine(engine_socket(settings))):
+            say(f"Warning: {sentence}")
         _raise_file_limit()
         programs, own_pair = prepare(settings)
         check_rendered(settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
@@ -11,6 +12,8 @@ from mlhub.boot.accounts import Account
 from mlhub.errors import ConfigurationError
 from mlhub.settings import Settings
 
+# A new database and a backup of it; with less, the hub itself would die with a traceback.
+FREE_BYTES_MIN = 8 * 2**20
 # What boot or the hub keep here; anything else in the directory is left alone.
 KEPT = ("jupyterhub.sqlite*", "jupyterhub_cookie_secret", "proxy_auth_token", "setup-code", "ssl", "ssh", "trash", "backups", "audit")
 
@@ -31,6 +34,9 @@ def prepare_data_dir(settings: Settings, hub: Account) -> Path:
         probe = data / f".write-{secrets.token_hex(4)}"
         probe.write_bytes(b"x" * 4096)
         probe.unlink()
+        status = os.statvfs(data)
+        if status.f_bavail * status.f_frsize < FREE_BYTES_MIN:
+            raise OSError(errno.ENOSPC, f"less than {FREE_BYTES_MIN // 2**20} MiB are free")
     except OSError as error:
         raise ConfigurationError(
             f"The data directory {data} can not be written ({error.strerror}). Mount a writable volume with free space, e.g. --volume jupyterhub_data:{data}"

@@ -42,3 +42,10 @@ def names_other_proxy(tree: ast.Module) -> bool:
         if any(isinstance(target, ast.Attribute) and ast.unparse(target) == "c.JupyterHub.proxy_class" for target in targets):
             return True
     return False
+
+
+def explain_missing_engine(socket: Path | None) -> str | None:
+    """Return a warning when the engine's socket is not there; the site may have a spawner that needs none."""
+    if socket is None or socket.is_socket():
+        return None
+    return f"There is no container engine at {socket}: no workspace can be started. Start the hub with --volume {socket}:{socket}"

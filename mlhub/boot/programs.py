@@ -70,7 +70,7 @@ def make_chp(settings: Settings, addresses: Addresses, token: str) -> Program:
 def make_nginx(settings: Settings) -> Program:
     """Return nginx, the one public port."""
     config = settings.mlhub_run_dir / "nginx.conf"
-    command = find_account("edge").wrap(["nginx", "-e", "stderr", "-c", str(config)], _group_of(settings.mlhub_run_dir / "chp"))
+    command = find_account("edge").wrap(["nginx", "-e", "stderr", "-c", str(config)])
     sockets = [settings.mlhub_run_dir / "nginx" / f"{name}.sock" for name in ("http", "https", "ssh")]
     probe = {"name": "nginx", "address": "127.0.0.1:8080", "path": "/.mlhub/health", "expect": " 204 "}
     return Program("nginx", command, PLAIN_ENVIRONMENT, probe, sockets)

@@ -76,7 +76,10 @@ class Supervisor:
     async def _keep(self, program: Program) -> None:
         failures = 0
         while not self._stopping.is_set():
-            answered, code = await self._run_once(program)
+            try:
+                answered, code = await self._run_once(program)
+            except OSError as error:
+                return self._give_up(f"{program.name} can not be started ({error}).")
             if self._stopping.is_set():
                 return
             reason = _describe(code)

@@ -22,6 +22,8 @@ def apply_defaults(c: Config, settings: Settings) -> None:
         "mlhubspawner.MLHubDockerSpawner" if settings.execution_mode == "local" else "mlhubspawner.MLHubKubernetesSpawner"
     )
     c.JupyterHub.authenticator_class = "nativeauthenticator.NativeAuthenticator"
+    # The documented place of the logo; a file mounted there shows.
+    c.JupyterHub.logo_file = "/usr/local/share/jupyterhub/static/images/jupyter.png"
     c.JupyterHub.allow_named_servers = True
     c.JupyterHub.redirect_to_server = False
     # The hub comes and goes; workspaces stay.

@@ -46,7 +46,7 @@ def run_user_config(c: Config, file: Path, *, shown_as: Path | None = None) -> N
         exec(compile(file.read_bytes(), str(shown), "exec"), names)  # noqa: S102 - it is the site's own configuration
     except ConfigurationError:
         raise
-    except Exception as error:  # the file may raise anything
+    except (Exception, SystemExit) as error:  # the file may raise anything
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(shown)]
         line = frames[-1].lineno if frames else getattr(error, "lineno", None)
         raise ConfigurationError(

@@ -27,11 +27,8 @@ def list_facts(settings: Settings) -> dict[tuple[str, str], tuple[Any, str]]:
         facts["ConfigurableHTTPProxy", "api_url"] = (f"http+unix://{quote(f'{run}/chp-api/api.sock', safe='')}", "ADDITIONAL_ARGS")
     else:
         facts["ConfigurableHTTPProxy", "api_url"] = ("http://127.0.0.1:8001", "ADDITIONAL_ARGS")
-    if settings.configproxy_auth_token:
-        facts["ConfigurableHTTPProxy", "auth_token"] = (
-            settings.configproxy_auth_token.get_secret_value(),
-            "CONFIGPROXY_AUTH_TOKEN (in the chart: mlhub.secretToken)",
-        )
+    if token := _read_proxy_token(settings):
+        facts["ConfigurableHTTPProxy", "auth_token"] = (token, "CONFIGPROXY_AUTH_TOKEN (in the chart: mlhub.secretToken)")
     if settings.mlhub_debug:
         facts["JupyterHub", "debug"] = (True, "MLHUB_DEBUG (in the chart: mlhub.debug)")
     return facts
@@ -88,6 +85,14 @@ def wire(c: Config, settings: Settings) -> None:
     }
     for trait, value in facts.items():
         setattr(c.MLHubDockerSpawner, trait, value)
+
+
+def _read_proxy_token(settings: Settings) -> str:
+    """Return the token that CHP was started with: the given one, else the one that boot made and keeps."""
+    if settings.configproxy_auth_token:
+        return settings.configproxy_auth_token.get_secret_value()
+    kept = settings.data_volume_container / "proxy_auth_token"
+    return kept.read_text().strip() if kept.exists() else ""
 
 
 def _get(c: Config, owner: str, trait: str) -> Any:

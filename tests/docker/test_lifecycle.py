@@ -250,6 +250,32 @@ async def test_the_configured_environment_wins_over_ours(hub, client):
     assert "SHUTDOWN_INACTIVE_KERNELS=7200" in client.containers.get(name(hub, "alice")).attrs["Config"]["Env"]
 
 
+async def test_what_a_site_mounts_at_the_mount_point_takes_the_place_of_our_volume(hub, client):
+    site = f"{hub.hub_name}-site"
+    client.volumes.create(site, labels=LABEL)
+    hub.spawner.volumes.update({site: "/workspace", f"{site}-{{username}}": "/extra"})
+    client.volumes.create(f"{site}-alice", labels=LABEL)
+    await hub.start("alice")
+    mounts = {mount["Destination"]: mount["Name"] for mount in client.containers.get(name(hub, "alice")).attrs["Mounts"]}
+    assert mounts == {"/workspace": site, "/extra": f"{site}-alice"}
+    assert not client.volumes.list(filters={"label": f"mlhub.user={hub.hub_name}"})
+
+
+async def test_the_sites_host_config_labels_and_limits_are_kept_beside_ours(hub, client):
+    hub.spawner.extra_host_config.update({"shm_size": "64m", "cap_add": ["SYS_PTRACE"]})
+    hub.spawner.extra_create_kwargs = {"labels": {"team": "x", "mlhub.user": "bob"}, "hostname": "box"}
+    hub.spawner.mem_limit, hub.spawner.cpu_limit = "512M", 1.5
+    await asyncio.gather(hub.start("alice"), hub.start("carol"))
+    for user in ("alice", "carol"):
+        container = client.containers.get(name(hub, user))
+        assert (container.labels["team"], container.labels["mlhub.user"]) == ("x", user)
+        host = container.attrs["HostConfig"]
+        assert (host["ShmSize"], host["Memory"], host["CpuQuota"]) == (64 * 2**20, 512 * 2**20, 150_000)
+        assert {"SYS_PTRACE", "CHOWN"} <= {entry.removeprefix("CAP_") for entry in host["CapAdd"]}
+        assert "MAX_NUM_THREADS=1" in container.attrs["Config"]["Env"]
+        assert container.attrs["Config"]["Hostname"] == "box"
+
+
 async def test_unknown_options_are_refused_and_the_last_accepted_ones_come_back(hub, client, image):
     hub.spawner.workspace_images = [image]
     await hub.start("alice", options={"image": image})

@@ -186,13 +186,16 @@ def _make_opener() -> urllib.request.OpenerDirector:
 OPENER = _make_opener()
 
 
-@pytest.fixture(scope="module")
-def make_hub(tmp_path_factory: pytest.TempPathFactory, wait_for: Callable[..., Any]) -> Iterator[Callable[..., Hub]]:
-    """Return a function that starts hub containers: ``make_hub(config, env…, ready=True)``; ``data`` replaces the volume."""
-    hubs: list[Hub] = []
-    volumes: list[str] = []
+class HubMaker:
+    """Start hub containers, and remove them with all that they made."""
 
-    def make(
+    def __init__(self, new_folder: Callable[[str], Path], wait_for: Callable[..., Any]) -> None:
+        self.new_folder, self.wait_for = new_folder, wait_for
+        self.hubs: list[Hub] = []
+        self.volumes: list[str] = []
+
+    def __call__(
+        self,
         config: str = CONFIG,
         *,
         ready: bool = True,
@@ -203,34 +206,56 @@ def make_hub(tmp_path_factory: pytest.TempPathFactory, wait_for: Callable[..., A
         data: tuple[str, ...] = (),
         **environment: str,
     ) -> Hub:
+        """Start a hub with this user config and environment; ``data`` replaces the words that mount its volume."""
         name = environment.pop("HUB_NAME", "t" + secrets.token_hex(2))
-        file = tmp_path_factory.mktemp("config") / "jupyterhub_user_config.py"
+        file = self.new_folder("config") / "jupyterhub_user_config.py"
         file.write_text(config)
-        volume = f"mlhub-test-{name}"
         words = ["--publish", "127.0.0.1::8080", "--env", f"HUB_NAME={name}", "--label", f"mlhub.test={RUN}"]
-        if not data:
-            docker("volume", "create", "--label", f"mlhub.test={RUN}", volume)
-            volumes.append(volume)
-        words += [*(data or ("--volume", f"{volume}:/data")), "--volume", f"{file}:/resources/jupyterhub_user_config.py:ro"]
+        words += data or ["--volume", f"{self.make_volume(name)}:/data"]
+        words += ["--volume", f"{file}:/resources/jupyterhub_user_config.py:ro"]
         words += list_source_mounts()
         words += ["--volume", "/var/run/docker.sock:/var/run/docker.sock"] if socket else []
         for mount in mounts:
             words += ["--volume", mount]
         for variable, value in environment.items():
             words += ["--env", f"{variable}={value}"]
-        hub = Hub(name, [*words, *arguments], wait_for, "https" if environment.get("SSL_ENABLED") == "true" else "http")
-        hubs.append(hub)
+        hub = Hub(name, [*words, *arguments], self.wait_for, "https" if environment.get("SSL_ENABLED") == "true" else "http")
+        self.hubs.append(hub)
         if start:
             hub.start()
         if start and ready:
             hub.wait_until_ready()
         return hub
 
-    yield make
-    for hub in hubs:
-        hub.remove()
-    for volume in volumes:
-        docker("volume", "rm", "--force", volume, check=False)
+    def make_volume(self, name: str) -> str:
+        """Make a volume for a hub's data."""
+        volume = f"mlhub-test-{name}"
+        docker("volume", "create", "--label", f"mlhub.test={RUN}", volume)
+        self.volumes.append(volume)
+        return volume
+
+    def remove_all(self) -> None:
+        """Remove every hub that was started, and its data."""
+        for hub in self.hubs:
+            hub.remove()
+        if self.volumes:
+            docker("volume", "rm", "--force", *self.volumes, check=False)
+
+
+@pytest.fixture(scope="module")
+def make_hub(tmp_path_factory: pytest.TempPathFactory, wait_for: Callable[..., Any]) -> Iterator[HubMaker]:
+    """Return a function that starts hub containers, which live as long as the module's tests run."""
+    maker = HubMaker(tmp_path_factory.mktemp, wait_for)
+    yield maker
+    maker.remove_all()
+
+
+@pytest.fixture
+def make_brief_hub(tmp_path_factory: pytest.TempPathFactory, wait_for: Callable[..., Any]) -> Iterator[HubMaker]:
+    """Return a function that starts hub containers, which are gone after the test."""
+    maker = HubMaker(tmp_path_factory.mktemp, wait_for)
+    yield maker
+    maker.remove_all()
 
 
 @pytest.fixture(scope="module")

@@ -54,29 +54,42 @@ def assert_one_sentence(ended: Ended, sentence: str, seconds: float = AT_ONCE_SE
     assert ended.seconds < seconds, f"{ended.seconds:.1f} s\n{ended.log}"
 
 
-@pytest.mark.parametrize(
-    ("variable", "value", "sentence"),
-    [
-        ("HUB_NAME", "much-too-long", r"HUB_NAME='much-too-long' is not a DNS label .*--env HUB_NAME=mlhub"),
-        ("HUB_NAME", "My_Hu", r"HUB_NAME='My_Hu' is not a DNS label"),
-        ("HUB_NAME", "-ab", r"HUB_NAME='-ab' is not a DNS label"),
-        ("EXECUTION_MODE", "swarm", r"EXECUTION_MODE='swarm' is not one of 'local' or 'k8s'"),
-        ("SSL_ENABLED", "perhaps", r"SSL_ENABLED='perhaps' is neither true nor false"),
-        ("CLEANUP_INTERVAL_SECONDS", "hourly", r"CLEANUP_INTERVAL_SECONDS='hourly' is not a whole number"),
-        ("MLHUB_NETWORK_POOL", "8.8.8.0/24", r"MLHUB_NETWORK_POOL='8.8.8.0/24' is not a private IPv4 range"),
-        ("MLHUB_TRUSTED_PROXIES", "10.0.0.0/8,proxy", r"MLHUB_TRUSTED_PROXIES.*'proxy'.*neither an address nor a CIDR range"),
-        ("DOCKER_HOST", "/var/run/docker.sock", r"DOCKER_HOST='/var/run/docker.sock' is not an engine address"),
-        ("MLHUB_ADMIN_PASSWORD_FILE", "/nowhere", r"MLHUB_ADMIN_PASSWORD_FILE='/nowhere' can not be read"),
-        ("ADDITIONAL_ARGS", "--ip='0.0.0.0", r"ADDITIONAL_ARGS"),
-    ],
-)
-def test_a_wrong_variable_is_named_with_its_value_and_the_cure(make_hub, variable, value, sentence):
-    ended = make_hub(start=False, arguments=("--env", f"{variable}={value}")).run_until_it_ends()
-    assert_one_sentence(ended, sentence)
+def test_wrong_variables_are_named_with_their_values_and_the_cure(make_brief_hub):
+    wrong = {
+        "EXECUTION_MODE": "swarm",
+        "SSL_ENABLED": "perhaps",
+        "CLEANUP_INTERVAL_SECONDS": "hourly",
+        "MLHUB_NETWORK_POOL": "8.8.8.0/24",
+        "MLHUB_TRUSTED_PROXIES": "10.0.0.0/8,proxy",
+        "DOCKER_HOST": "/var/run/docker.sock",
+        "ADDITIONAL_ARGS": "--ip='0.0.0.0",
+    }
+    ended = make_brief_hub(start=False, **wrong).run_until_it_ends()
+    for sentence in (
+        r"EXECUTION_MODE='swarm' is not one of 'local' or 'k8s'",
+        r"SSL_ENABLED='perhaps' is neither true nor false",
+        r"CLEANUP_INTERVAL_SECONDS='hourly' is not a whole number",
+        r"MLHUB_NETWORK_POOL='8.8.8.0/24' is not a private IPv4 range",
+        r"MLHUB_TRUSTED_PROXIES.*'proxy'.*neither an address nor a CIDR range",
+        r"DOCKER_HOST='/var/run/docker.sock' is not an engine address",
+        r"ADDITIONAL_ARGS=.*can not be split into words",
+    ):
+        assert_one_sentence(ended, sentence)
 
 
-def test_a_misspelt_variable_is_a_warning_with_the_nearest_name(make_hub):
-    hub = make_hub(SSL_ENABLE="true", ready=False)
+@pytest.mark.parametrize("name", ["much-too-long", "My_Hu"])
+def test_a_hub_name_that_is_no_dns_label_is_refused(make_brief_hub, name):
+    ended = make_brief_hub(start=False, arguments=("--env", f"HUB_NAME={name}")).run_until_it_ends()
+    assert_one_sentence(ended, rf"HUB_NAME='{name}' is not a DNS label .*1-5 characters.*--env HUB_NAME=mlhub")
+
+
+def test_a_secret_file_that_is_not_there_is_named(make_brief_hub):
+    ended = make_brief_hub(start=False, MLHUB_ADMIN_PASSWORD_FILE="/nowhere").run_until_it_ends()
+    assert_one_sentence(ended, r"MLHUB_ADMIN_PASSWORD_FILE='/nowhere' can not be read")
+
+
+def test_a_misspelt_variable_is_a_warning_with_the_nearest_name(make_brief_hub):
+    hub = make_brief_hub(SSL_ENABLE="true", ready=False)
     hub.wait_for(lambda: "SSL_ENABLE is not a variable of this image" in hub.logs(), "the warning is logged", 10)
     assert "Did you mean SSL_ENABLED?" in hub.logs()
 
@@ -96,20 +109,18 @@ def _encrypt_key(folder: Path) -> None:
     ("days", "spoil", "sentence"),
     [
         (-1, None, r"certificate /resources/ssl/cert.crt expired on \d{4}-"),
-        (90, None, r"certificate /resources/ssl/cert.crt is valid only from"),
         (30, _swap_keys, r"key /resources/ssl/cert.key does not belong to the certificate"),
         (30, lambda folder: (folder / "cert.crt").write_text("hello"), r"certificate /resources/ssl/cert.crt can not be read"),
-        (30, lambda folder: (folder / "cert.key").write_text(""), r"key /resources/ssl/cert.key can not be read"),
         (30, lambda folder: (folder / "cert.key").unlink(), r"cert.crt is there but /resources/ssl/cert.key is not"),
         (30, _encrypt_key, r"key /resources/ssl/cert.key can not be read .*encrypted"),
     ],
-    ids=["expired", "not yet", "mismatched", "no PEM", "empty key", "no key", "encrypted key"],
+    ids=["expired", "mismatched", "no PEM", "no key", "encrypted key"],
 )
-def test_a_certificate_that_can_not_be_served_is_refused(make_hub, tmp_path, days, spoil, sentence):
+def test_a_certificate_that_can_not_be_served_is_refused(make_brief_hub, tmp_path, days, spoil, sentence):
     folder = make_pair(tmp_path / "ssl", days)
     if spoil:
         spoil(folder)
-    hub = make_hub(start=False, mounts=(f"{folder}:/resources/ssl:ro",), SSL_ENABLED="true")
+    hub = make_brief_hub(start=False, mounts=(f"{folder}:/resources/ssl:ro",), SSL_ENABLED="true")
     assert_one_sentence(hub.run_until_it_ends(), sentence)
 
 
@@ -118,52 +129,47 @@ def test_a_certificate_that_can_not_be_served_is_refused(make_hub, tmp_path, day
     [
         ("c.Spawner.image = = 1\n", r"jupyterhub_user_config.py, line 1: invalid syntax.*nothing was changed"),
         ("# ok\nc.Spawner.image = nothing\n", r"jupyterhub_user_config.py, line 2: NameError: name 'nothing' is not defined"),
-        ("import no_such_package\n", r"jupyterhub_user_config.py, line 1: ModuleNotFoundError: No module named 'no_such_package'"),
         ("raise SystemExit('no licence')\n", r"jupyterhub_user_config.py, line 1: SystemExit: no licence"),
         ("c.JupyterHub.spawner_class = 'nowhere.NoSpawner'\n", r"c.JupyterHub.spawner_class = 'nowhere.NoSpawner' can not be imported"),
-        ("c.JupyterHub.spawner_class = 'dict'\n", r"c.JupyterHub.spawner_class = 'dict'"),
         ("c.JupyterHub.spawner_class = 'pathlib.Path'\n", r"c.JupyterHub.spawner_class = 'pathlib.Path' is not a subclass of"),
         ("c.JupyterHub.authenticator_class = 'nowhere.NoAuth'\n", r"c.JupyterHub.authenticator_class = 'nowhere.NoAuth' can not be imported"),
-        ("c.JupyterHub.authenticator_class = dict\n", r"authenticator_class = <class 'dict'> is not a subclass"),
         ("c.JupyterHub.proxy_class = 'nowhere.NoProxy'\n", r"c.JupyterHub.proxy_class = 'nowhere.NoProxy' can not be imported"),
         ("c.JupyterHub.base_url = '/elsewhere'\n", r"sets c.JupyterHub.base_url to '/elsewhere'.*MLHUB_BASE_URL"),
-        ("c.JupyterHub.port = 443\n", r"sets c.JupyterHub.port to 443.*--publish"),
-        ("c.JupyterHub.hub_port = 9999\n", r"sets c.JupyterHub.hub_port to 9999"),
         ("c.ConfigurableHTTPProxy.should_start = True\n", r"sets c.ConfigurableHTTPProxy.should_start to True.*START_CHP"),
         ("c.ConfigurableHTTPProxy.auth_token = 'hunter2'\n", r"sets c.ConfigurableHTTPProxy.auth_token to another value"),
         ("c.JupyterHub.admin_access = 'of course'\n", r"admin_access"),
     ],
 )
-def test_a_wrong_user_config_is_refused_with_a_sentence(make_hub, config, sentence):
-    ended = make_hub(config, start=False).run_until_it_ends(90)
+def test_a_wrong_user_config_is_refused_with_a_sentence(make_brief_hub, config, sentence):
+    ended = make_brief_hub(config, start=False).run_until_it_ends(90)
     assert_one_sentence(ended, sentence, WITH_THE_HUB_SECONDS)
     assert "hunter2" not in ended.log
 
 
-def test_a_user_config_that_is_a_directory_is_refused(make_hub, tmp_path):
+def test_a_user_config_that_is_a_directory_is_refused(make_brief_hub, tmp_path):
     config = tmp_path / "jupyterhub_user_config.py"
     config.mkdir()
-    hub = make_hub(start=False)
+    hub = make_brief_hub(start=False)
     hub.arguments = [f"{config}:/resources/jupyterhub_user_config.py:ro" if "jupyterhub_user_config" in word else word for word in hub.arguments]
     assert_one_sentence(hub.run_until_it_ends(), r"jupyterhub_user_config.py is a directory.*does not exist on the host")
 
 
-def test_a_read_only_data_directory_is_refused_and_kept_as_it_was(make_hub, tmp_path):
+def test_a_read_only_data_directory_is_refused_and_kept_as_it_was(make_brief_hub, tmp_path):
     data = tmp_path / "data"
     data.mkdir()
     (data / "jupyterhub.sqlite").write_bytes(b"precious")
-    hub = make_hub(start=False, data=("--volume", f"{data}:/data:ro"))
+    hub = make_brief_hub(start=False, data=("--volume", f"{data}:/data:ro"))
     assert_one_sentence(hub.run_until_it_ends(), r"data directory /data can not be written \(Read-only file system\).*--volume jupyterhub_data:/data")
     assert (data / "jupyterhub.sqlite").read_bytes() == b"precious"
 
 
-def test_a_full_data_directory_is_refused(make_hub):
-    hub = make_hub(start=False, data=("--mount", "type=tmpfs,destination=/data,tmpfs-size=64k"))
+def test_a_full_data_directory_is_refused(make_brief_hub):
+    hub = make_brief_hub(start=False, data=("--mount", "type=tmpfs,destination=/data,tmpfs-size=64k"))
     assert_one_sentence(hub.run_until_it_ends(), r"data directory /data .*free space", WITH_THE_HUB_SECONDS)
 
 
-def test_a_disk_that_fills_up_while_the_hub_runs_loses_nothing(make_hub):
-    hub = make_hub(data=("--mount", "type=tmpfs,destination=/data,tmpfs-size=20m"))
+def test_a_disk_that_fills_up_while_the_hub_runs_loses_nothing(make_brief_hub):
+    hub = make_brief_hub(data=("--mount", "type=tmpfs,destination=/data,tmpfs-size=20m"))
     hub.api("POST", "users/early", b"")
     hub.exec("sh", "-c", "head -c 30000000 /dev/zero > /data/filler || true")
     statuses = [hub.request("POST", f"/hub/api/users/late{number}", b"")[0] for number in range(3)]
@@ -218,29 +224,29 @@ def refused_start(hub: Hub) -> str:
     return body.decode()
 
 
-def test_without_the_engines_socket_a_sentence_says_how_to_mount_it(make_hub):
-    hub = make_hub(socket=False)
+def test_without_the_engines_socket_a_sentence_says_how_to_mount_it(make_brief_hub):
+    hub = make_brief_hub(socket=False)
     assert "--volume /var/run/docker.sock:/var/run/docker.sock" in hub.logs()
     assert "--volume /var/run/docker.sock:/var/run/docker.sock" in refused_start(hub)
 
 
-def test_a_socket_that_nobody_may_open_is_named(make_hub, serve_engine):
+def test_a_socket_that_nobody_may_open_is_named(make_brief_hub, serve_engine):
     path = serve_engine("1.41")
     path.chmod(0)
-    hub = make_hub(socket=False, mounts=(f"{path}:/var/run/docker.sock",))
+    hub = make_brief_hub(socket=False, mounts=(f"{path}:/var/run/docker.sock",))
     assert "The hub may not open it" in refused_start(hub)
 
 
-def test_an_engine_that_is_too_old_is_named(make_hub, serve_engine):
+def test_an_engine_that_is_too_old_is_named(make_brief_hub, serve_engine):
     path = serve_engine("1.20")
     path.chmod(0o666)
-    hub = make_hub(socket=False, mounts=(f"{path}:/var/run/docker.sock",))
+    hub = make_brief_hub(socket=False, mounts=(f"{path}:/var/run/docker.sock",))
     assert "is too old" in refused_start(hub)
 
 
-def test_a_second_hub_of_the_same_name_is_refused_and_the_first_one_keeps_working(make_hub, hub):
+def test_a_second_hub_of_the_same_name_is_refused_and_the_first_one_keeps_working(make_brief_hub, hub):
     hub.start_workspace("ann")
-    second = make_hub(arguments=("--env", f"HUB_NAME={hub.name}"), ready=False)
+    second = make_brief_hub(arguments=("--env", f"HUB_NAME={hub.name}"), ready=False)
     second.wait_for(lambda: "two hubs with HUB_NAME" in second.logs() or second.request("GET", "/hub/health", headers={})[0] == 200, "it decided", 30)
     if docker("inspect", "--format", "{{.State.Running}}", second.name) == "true":
         second.request("POST", "/hub/api/users/ann", b"")
@@ -253,27 +259,27 @@ def test_a_second_hub_of_the_same_name_is_refused_and_the_first_one_keeps_workin
 
 
 @pytest.mark.parametrize(("program", "place"), [("nginx", "/usr/sbin/nginx"), ("sshd", "/usr/sbin/sshd"), ("chp", "/opt/chp/node_modules/.bin/configurable-http-proxy")])
-def test_a_program_that_can_not_start_ends_the_container_with_a_sentence(make_hub, program, place):
-    ended = make_hub(start=False, mounts=(f"/bin/false:{place}:ro",)).run_until_it_ends(90)
+def test_a_program_that_can_not_start_ends_the_container_with_a_sentence(make_brief_hub, program, place):
+    ended = make_brief_hub(start=False, mounts=(f"/bin/false:{place}:ro",)).run_until_it_ends(90)
     assert ended.code != 0
     assert re.search(rf"Error: {program} refuses|{program} can not be started", ended.log), ended.log
     assert "Traceback" not in ended.log
 
 
-def test_a_taken_port_ends_the_container_with_a_sentence(make_hub):
-    ended = make_hub(start=False, ADDITIONAL_ARGS="--ip=0.0.0.0 --port=8080").run_until_it_ends(120)
+def test_a_taken_port_ends_the_container_with_a_sentence(make_brief_hub):
+    ended = make_brief_hub(start=False, ADDITIONAL_ARGS="--ip=0.0.0.0 --port=8080").run_until_it_ends(120)
     assert ended.code != 0
     assert re.search(r"(nginx|chp) can not be started", ended.log), ended.log[-3000:]
     assert re.search(r"address already in use|EADDRINUSE|Address in use", ended.log, re.IGNORECASE)
 
 
-def test_check_renders_and_ends(make_hub):
-    hub = make_hub(start=False)
+def test_check_renders_and_ends(make_brief_hub):
+    hub = make_brief_hub(start=False)
     result = subprocess.run(["docker", "run", "--name", hub.name, *hub.arguments, "mltooling/ml-hub:latest", "--check"], capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stdout + result.stderr
     assert "The configuration is fine: chp, hub, sshd, nginx" in result.stdout
 
 
-def test_a_default_hub_says_nothing_alarming(make_hub):
-    hub = make_hub(CONFIG.replace("dummy", "native"))
+def test_a_default_hub_says_nothing_alarming(make_brief_hub):
+    hub = make_brief_hub(CONFIG.replace("dummy", "native"))
     assert not re.search(r"Error|Traceback|CRITICAL", hub.logs()), hub.logs()

@@ -87,6 +87,12 @@ async def test_a_program_that_refuses_its_configuration_is_not_tried_again(lines
     assert "refuses its configuration" in lines[0]
 
 
+async def test_a_program_that_is_not_there_ends_the_container_with_a_sentence(lines):
+    missing = Program("ghost", ["/nonexistent/ghost"], {}, {"name": "ghost", "address": "unix:/nonexistent"})
+    assert await asyncio.wait_for(Supervisor([missing], lines.append).run(), 20) == 1
+    assert "ghost can not be started" in lines[-1]
+
+
 async def test_one_program_that_can_not_start_takes_the_others_down_with_it(tmp_path, lines):
     code = await asyncio.wait_for(Supervisor([make_server(tmp_path), make_failing(EXIT_CONFIGURATION)], lines.append).run(), 20)
     assert code == 1

@@ -27,7 +27,7 @@ async def make_create_arguments(spawner: MLHubDockerSpawner, image: Mapping[str,
     site = await _resolve(spawner, spawner.extra_create_kwargs)
     site_host = await _resolve(spawner, spawner.extra_host_config)
     ours = make_host_config()
-    if spawner.use_init and not brings_init(config.get("Entrypoint")):
+    if spawner.use_init and not brings_init(config.get("Entrypoint")) and await spawner.backend.engine.has_init():
         ours["init"] = True
     host = {
         "network_mode": network,
@@ -39,18 +39,13 @@ async def make_create_arguments(spawner: MLHubDockerSpawner, image: Mapping[str,
     }
     arguments = {
         "image": spawner.image,
-        "name": spawner.object_name,
         "command": command or None,
-        "environment": spawner.get_env(),
         **site,
+        "name": spawner.object_name,
+        "environment": {**spawner.get_env(), **(site.get("environment") or {})},
         "labels": {**(site.get("labels") or {}), **spawner.make_labels()},
+        "host_config": host,
     }
-    arguments["environment"] = (
-        {**arguments["environment"], **(site.get("environment") or {})}
-        if isinstance(site.get("environment"), dict)
-        else arguments["environment"]
-    )
-    arguments["host_config"] = host
     arguments["labels"][LABEL_CONFIG] = hash_arguments(arguments, str(image.get("Id")))
     return arguments
 
@@ -74,8 +69,7 @@ def hash_arguments(arguments: Mapping[str, Any], image_id: str) -> str:
     """Hash all that makes a container what it is, but for the tokens, which a kept container brings along."""
     relevant = {key: value for key, value in arguments.items() if key != "labels"}
     relevant["labels"] = {key: value for key, value in arguments["labels"].items() if key != LABEL_CONFIG}
-    if isinstance(relevant["environment"], dict):
-        relevant["environment"] = {key: _sort(value) for key, value in relevant["environment"].items() if key not in _TOKENS}
+    relevant["environment"] = {key: _sort(value) for key, value in arguments["environment"].items() if key not in _TOKENS}
     text = json.dumps([image_id, relevant], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
