@@ -190,6 +190,10 @@ class Settings(BaseModel):
             raise ValueError(
                 f"MLHUB_NETWORK_PREFIX={self.mlhub_network_prefix} is larger than the whole MLHUB_NETWORK_POOL={self.mlhub_network_pool}. Choose a prefix from {pool.prefixlen} to 29."
             )
+        taken = {8081: "the hub's"} | ({8080: "nginx's", 2222: "sshd's"} if self.start_nginx else {22: "sshd's"})
+        for port in (self.chp_public_port, self.chp_api_port):
+            if port in taken:
+                raise ValueError(f"ADDITIONAL_ARGS={self.additional_args!r} puts the proxy on port {port}, which is {taken[port]}. Choose another port.")
         if not (self.start_nginx or self.start_jhub or self.start_chp or self.start_ssh):
             raise ValueError("START_NGINX, START_JHUB, START_CHP and START_SSH are all off: nothing would run. Leave at least one on.")
         return self
@@ -215,6 +219,20 @@ class Settings(BaseModel):
     def chp_has_addresses(self) -> bool:
         """Tell whether ADDITIONAL_ARGS names addresses; CHP refuses those together with sockets."""
         return bool(re.search(r"--(ip|api-ip|port|api-port)\b", self.additional_args))
+
+    @property
+    def chp_public_port(self) -> int:
+        """Return the TCP port of CHP's public side, where it has one."""
+        return self._find_chp_port("port", 8000)
+
+    @property
+    def chp_api_port(self) -> int:
+        """Return the TCP port of CHP's API, where it has one."""
+        return self._find_chp_port("api-port", 8001)
+
+    def _find_chp_port(self, option: str, default: int) -> int:
+        match = re.search(rf"(?<!\S)--{option}[= ]\s*(\d+)(?!\S)", self.additional_args)
+        return int(match[1]) if match else default
 
     @property
     def public_address(self) -> str:

@@ -1,3 +1,4 @@
+# shellcheck shell=sh
 # A login shell starts from the distribution's PATH; a terminal in JupyterLab and an SSH session are login shells.
 case ":$PATH:" in
   *:/opt/workspace/bin:*) ;;

@@ -38,7 +38,7 @@ def make_hub(settings: Settings, token: str) -> Program:
         "MLHUB_RUN_DIR": str(settings.mlhub_run_dir),
         "HOME": str(settings.data_volume_container),
     }
-    command = ["jupyterhub", "--config", str(settings.mlhub_resources_dir / "jupyterhub_config.py")]
+    command = ["python", "-m", "mlhub.hubconfig", "--config", str(settings.mlhub_resources_dir / "jupyterhub_config.py")]
     probe = {"name": "hub", "address": "127.0.0.1:8081", "path": f"{settings.mlhub_base_url}hub/health", "expect": " 200 "}
     return Program("hub", find_account("hub").wrap(command, _hub_groups(settings)), environment, probe)
 
@@ -46,6 +46,8 @@ def make_hub(settings: Settings, token: str) -> Program:
 def make_chp(settings: Settings, addresses: Addresses, token: str) -> Program:
     """Return the proxy: on sockets beside hub and nginx, else on TCP as ADDITIONAL_ARGS says."""
     account = find_account("chp")
+    site_words = shlex.split(settings.additional_args)
+    named = {word.partition("=")[0] for word in site_words}
     command = ["configurable-http-proxy", "--error-path", str(settings.mlhub_run_dir / "errors"), "--no-x-forward"]
     command += ["--log-level", "debug" if settings.mlhub_debug else "warn"]
     public, api = addresses.chp_public_socket, addresses.chp_api_socket
@@ -54,13 +56,15 @@ def make_chp(settings: Settings, addresses: Addresses, token: str) -> Program:
         sockets = [public, api]
     else:
         public_ip = "127.0.0.1" if settings.start_nginx else "0.0.0.0"  # noqa: S104 - documented: 8000 on all addresses
-        command += ["--ip", public_ip, "--port", "8000", "--api-ip", "127.0.0.1", "--api-port", "8001"]
+        own = {"--ip": public_ip, "--port": "8000", "--api-ip": "127.0.0.1", "--api-port": "8001"}
+        # Given twice, a port becomes no number at all (CHP hands the first to parseInt as its radix).
+        command += [word for option, value in own.items() if option not in named for word in (option, value)]
         sockets = []
     if settings.start_jhub:
         # Until the hub has pushed its routes, "not there yet" is the truth, and "not found" is not.
         command += ["--default-target", "http://127.0.0.1:8081"]
     # Later options win, so the site's own have the last word.
-    command += shlex.split(settings.additional_args)
+    command += site_words
     probe = {"name": "chp", "address": addresses.chp_public, "path": "/_chp_healthz", "expect": " 200 "}
     environment = {**PLAIN_ENVIRONMENT, "NODE_ENV": "production", "NODE_OPTIONS": "--require /opt/chp/backlog.cjs", "CONFIGPROXY_AUTH_TOKEN": token}
     # The sockets are for their directory's group: nginx for the public one, the hub for the other.

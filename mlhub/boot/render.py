@@ -40,7 +40,7 @@ def make_addresses(settings: Settings, *, other_proxy: bool = False) -> Addresse
     if settings.is_self_contained and not other_proxy:
         run = settings.mlhub_run_dir
         return Addresses(f"unix:{run}/chp/public.sock", f"unix:{run}/chp-api/api.sock", sshd, sshd_port)
-    return Addresses("127.0.0.1:8000", "127.0.0.1:8001", sshd, sshd_port)
+    return Addresses(f"127.0.0.1:{settings.chp_public_port}", f"127.0.0.1:{settings.chp_api_port}", sshd, sshd_port)
 
 
 class Renderer:

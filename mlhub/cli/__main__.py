@@ -7,6 +7,7 @@ import asyncio
 import sys
 
 from mlhub import __version__
+from mlhub.cli.policy import add_policy_commands, run_policy
 from mlhub.errors import MLHubError
 from mlhub.settings import Settings
 
@@ -18,8 +19,11 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     guard = commands.add_parser("guard", help="the rules that keep workspaces off the Docker host")
     guard.add_argument("action", choices=["install", "remove"])
+    add_policy_commands(commands)
     chosen = parser.parse_args(arguments)
     try:
+        if chosen.command == "policy":
+            return run_policy(chosen)
         return asyncio.run(run_guard(chosen.action))
     except MLHubError as error:
         print(f"mlhub: {error}", file=sys.stderr)

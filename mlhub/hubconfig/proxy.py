@@ -7,9 +7,14 @@ a proxy that was started anew knows none, and everybody would meet its error pag
 from __future__ import annotations
 
 import asyncio
+import os
+from urllib.parse import unquote
 
 from jupyterhub.proxy import ConfigurableHTTPProxy
 from traitlets import Any, Float
+
+# A look at a file costs next to nothing; a look at all routes does not where there are thousands.
+LOOK_AT_SOCKET_SECONDS = 0.1
 
 
 class WatchedProxy(ConfigurableHTTPProxy):
@@ -17,17 +22,35 @@ class WatchedProxy(ConfigurableHTTPProxy):
 
     watch_seconds = Float(1.0, min=0.1, config=True, help="Seconds between two looks at the proxy.")
     _watcher = Any()
+    _socket_mark = Any()
 
     def __init__(self, **kwargs: object) -> None:
         super().__init__(**kwargs)
         # ``self.app`` and its loop exist by now; the first look comes when the hub is up.
         self._watcher = asyncio.get_event_loop().create_task(self._watch())
 
+    def _read_socket_mark(self) -> int | None:
+        """Return what changes when the proxy makes its API's socket anew; None where it has none."""
+        try:
+            return os.stat(unquote(self.api_url.removeprefix("http+unix://"))).st_ino
+        except OSError:
+            return None
+
+    async def _wait_for_next_look(self) -> None:
+        """Wait for the interval, or, where a new socket tells sooner that the proxy was started anew, for that."""
+        for _ in range(max(1, round(self.watch_seconds / LOOK_AT_SOCKET_SECONDS))):
+            await asyncio.sleep(LOOK_AT_SOCKET_SECONDS)
+            mark = self._read_socket_mark()
+            if mark is not None and mark != self._socket_mark:
+                self._socket_mark = mark
+                return
+
     async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(self.watch_seconds)
+            await self._wait_for_next_look()
             hub = self.app
             if not getattr(hub, "http_server", None):
+                self._socket_mark = self._read_socket_mark()
                 continue  # still starting: the hub itself pushes every route at the end of that
             try:
                 routes = await asyncio.wait_for(self.get_all_routes(), 5)
@@ -35,5 +58,6 @@ class WatchedProxy(ConfigurableHTTPProxy):
                     continue  # CHP's own --default-target carries no data
                 self.log.warning("The proxy was started anew; pushing all routes again")
                 await self.check_routes(hub.users, hub._service_map, routes)
-            except Exception as error:  # noqa: BLE001 - whatever is wrong with the proxy now, look again in a second
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with the proxy now, look again soon
+                self._socket_mark = None
                 self.log.debug("The proxy does not answer: %s", error)

@@ -26,7 +26,7 @@ def list_facts(settings: Settings) -> dict[tuple[str, str], tuple[Any, str]]:
     if settings.is_self_contained:
         facts["ConfigurableHTTPProxy", "api_url"] = (f"http+unix://{quote(f'{run}/chp-api/api.sock', safe='')}", "ADDITIONAL_ARGS")
     else:
-        facts["ConfigurableHTTPProxy", "api_url"] = ("http://127.0.0.1:8001", "ADDITIONAL_ARGS")
+        facts["ConfigurableHTTPProxy", "api_url"] = (f"http://127.0.0.1:{settings.chp_api_port}", "ADDITIONAL_ARGS")
     if token := _read_proxy_token(settings):
         facts["ConfigurableHTTPProxy", "auth_token"] = (token, "CONFIGPROXY_AUTH_TOKEN (in the chart: mlhub.secretToken)")
     if settings.mlhub_debug:
@@ -72,15 +72,11 @@ def wire(c: Config, settings: Settings) -> None:
     c.MLHubNativeAuthenticator.admin_password = settings.mlhub_admin_password
     c.MLHubNativeAuthenticator.public_address = settings.public_address.removesuffix(settings.mlhub_base_url)
     _append(c, "JupyterHub", "template_paths", str(resources / "html"))
-    _append(
-        c, "JupyterHub", "extra_handlers", (r"/mlhub-static/(.*)", "mlhub.pages.static.StaticHandler", {"path": str(resources / "static")})
-    )
     facts = {
         "hub_name": settings.hub_name,
         "network_pool": settings.mlhub_network_pool,
         "network_prefix": settings.mlhub_network_prefix,
         "stop_seconds": settings.mlhub_stop_seconds,
-        "data_dir": str(settings.data_volume_container),
         "host_guard": settings.mlhub_host_guard,
     }
     for trait, value in facts.items():

@@ -85,6 +85,9 @@ class WorkspaceSpawnerMixin(_Base):
 
     # what a backend implements
 
+    async def prepare_hub(self) -> None:
+        """Make the backend ready, once, at the hub's start; this spawner belongs to nobody."""
+
     async def prepare_workspace(self) -> None:
         """Do what belongs before the start and may take long, such as pulling the image."""
 

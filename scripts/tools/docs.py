@@ -5,12 +5,20 @@ Runs in the test environment, because it imports the product.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
+from mlhub.cli.policy import make_policy_schema
 from mlhub.settings import SECRET_VARIABLES, Settings
+from mlhub.workspace import catalogue, rules
+from mlhub.workspace.environment import ALWAYS_REFUSED
+from mlhub.workspace.options import WorkspaceOptions
+from mlhub.workspace.policy import BUILT_IN, BUILT_IN_ADMINS, SitePolicy
 
 ROOT = Path(__file__).resolve().parents[2]
 INTRODUCTION = """# Environment variables
@@ -23,6 +31,69 @@ Starting a stopped container with other values takes effect: everything is rende
 | Variable | Meaning | Default |
 |---|---|---|
 """
+
+POLICY = """# The site's policy
+
+<!-- Written by scripts/docs from mlhub/workspace/rules.py, policy.py and catalogue.py. -->
+
+One YAML file, `/resources/policy.yaml` or where `POLICY_FILE` points, says which images are offered and what people may ask for.
+The form, the REST API and every backend obey it. Its [JSON schema](policy.schema.json) serves editors and pipelines; `mlhub policy check FILE`
+tells file, line and reason of a mistake; `mlhub policy explain USER key=value…` tells what a start would get, and which line says so.
+
+The file is read again when it changes. A broken version is refused with a sentence in the log, and the old one stays in force.
+Without a file, people may choose among the configured images and ask for anything up to what the host has without the hub's share.
+
+## Which rule holds
+
+For each key the last rule that says something holds, whether that is more or less than before:
+
+1. the built-in defaults below,
+2. `c.Spawner.image`, `workspace_images`, `cpu_limit` and `mem_limit` of the user config; a limit there is the default and the maximum,
+3. `everyone`,
+4. `groups`, those of the person, in the order of the file: put the more generous ones last,
+5. `admins`, for administrators and for what they start for others,
+6. `users`, the rule of this very person.
+
+`cpu_limit.max` and `cpu_limit.default` are two keys. A list is one value: a later one replaces it. A key without a value says nothing;
+`unlimited` lifts a maximum. A default above the maximum is cut; what somebody asks for above it is refused. Whatever the rules say, the hub keeps
+its share of the host (`reserve`). Of `group_total` all hold at once: that of `everyone` and that of each group of the person.
+
+Sizes count in powers of 1024: `4`, `4G` and `4Gi` are the same. A bare number from 1048576 up is bytes.
+"""
+
+
+def render_policy() -> str:
+    """Return the page of the policy file."""
+    parts = [POLICY, "## The file\n", *_render_model(SitePolicy), "### An entry of `images`\n", *_render_model(catalogue.CatalogueImage)]
+    parts += [
+        "### A rule\n\n`everyone` and `groups` know all of these, `admins` and `users` all but `group_total`.\n",
+        *_render_model(rules.GroupRule),
+    ]
+    parts += ["### `reserve`\n", *_render_model(rules.Reserve)]
+    sections = ("cpu_limit", "mem_limit", "shm_size", "gpus", "days_to_live", "is_mount_volume", "env", "total")
+    for name in sections:
+        model = next(
+            each for each in rules.Rule.model_fields[name].annotation.__args__ if isinstance(each, type) and issubclass(each, BaseModel)
+        )
+        parts += [f"### `{name}`{' and `group_total`' if name == 'total' else ''}\n", *_render_model(model)]
+    parts += [
+        "## What people ask for\n",
+        "The `user_options` of the REST API, and the fields of the form:\n",
+        *_render_model(WorkspaceOptions),
+    ]
+    parts += ["The names of the original are understood as well: `defined_image`, or `is_custom_image` with `custom_image`.\n"]
+    shipped = {"everyone": BUILT_IN.model_dump(exclude_none=True), "admins": BUILT_IN_ADMINS.model_dump(exclude_none=True)}
+    shipped["everyone"]["shm_size"]["default"], shipped["everyone"]["gpus"]["default"] = "256M", "none"
+    parts += ["## Built-in defaults\n", "```json", json.dumps(shipped, indent=2), "```\n"]
+    parts += ["## Variables that nobody may set\n", "In any case of letters, whatever the policy says:\n", "| Names | Why |", "|---|---|"]
+    for reason in dict.fromkeys(ALWAYS_REFUSED.values()):
+        parts.append(f"| {', '.join(f'`{name}`' for name, why in ALWAYS_REFUSED.items() if why == reason)} | {reason} |")
+    return "\n".join(parts) + "\n"
+
+
+def _render_model(model: type[BaseModel]) -> list[str]:
+    rows = [f"| `{name}` | {(field.description or '').replace('|', chr(92) + '|')} |" for name, field in model.model_fields.items()]
+    return ["| Key | Meaning |", "|---|---|", *rows, ""]
 
 
 def render_environment() -> str:
@@ -47,7 +118,11 @@ def _show(value: Any) -> str:
 
 def main(arguments: Sequence[str]) -> int:
     """Write, or check."""
-    pages = {ROOT / "docs/reference/environment.md": render_environment()}
+    pages = {
+        ROOT / "docs/reference/environment.md": render_environment(),
+        ROOT / "docs/reference/policy.md": render_policy(),
+        ROOT / "docs/reference/policy.schema.json": json.dumps(make_policy_schema(), indent=2) + "\n",
+    }
     stale = [file for file, text in pages.items() if not file.exists() or file.read_text() != text]
     if "--check" in arguments:
         for file in stale:

@@ -5,20 +5,26 @@ from __future__ import annotations
 import importlib.util
 import re
 import secrets
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, sync_playwright
+from playwright.sync_api import Error as PlaywrightError
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
+INTERRUPTED = "ERR_NETWORK_CHANGED"
 ARTIFACTS = Path(__file__).resolve().parents[1] / "artifacts"
 PASSWORD = "correct horse battery " + secrets.token_hex(2)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
 FLAGS += ["--disable-component-update", "--disable-sync"]
 # Reported to the tests as an error on the console, wherever in a page it happens.
-WATCH_POLICY = "addEventListener('securitypolicyviolation', e => console.error('CSP violation: ' + e.violatedDirective + ' ' + e.blockedURI))"
+WATCH_POLICY = (
+    "addEventListener('securitypolicyviolation', e => console.error('CSP violation: ' + e.violatedDirective + ' ' + e.blockedURI))"
+)
 
 
 def _load_containers() -> Any:
@@ -28,8 +34,6 @@ def _load_containers() -> Any:
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
     # Dataclasses look their module up by name.
-    import sys
-
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module
@@ -50,11 +54,42 @@ class Person:
     complaints: list[str] = field(default_factory=list)
     sockets: list[str] = field(default_factory=list)
     executed: list[str] = field(default_factory=list)
+    interruptions: list[str] = field(default_factory=list)
 
     def visit(self, path: str) -> Page:
         """Open a path of the hub."""
-        self.page.goto(self.hub.url + path)
+        self.load(lambda: self.page.goto(self.hub.url + path))
         return self.page
+
+    def load(self, action: Callable[[], Any]) -> None:
+        """Do what loads a page, and load it again while Chromium broke off one of its files.
+
+        Chromium drops connections whenever the machine gets or loses a network interface, as it does
+        with every container that anybody starts: https://issues.chromium.org/issues/41118542
+        """
+        for attempt in range(4):
+            self.interruptions.clear()
+            try:
+                self.page.reload() if attempt else action()
+            except PlaywrightError as error:
+                if INTERRUPTED not in str(error) or attempt == 3:
+                    raise
+                continue
+            if not self.interruptions:
+                return
+
+    def wait_in_lab(self, selector: str) -> Locator:
+        """Wait until JupyterLab shows something; load it again where Chromium broke it off."""
+        locator = self.page.locator(selector).first
+        for _ in range(4):
+            self.interruptions.clear()
+            try:
+                locator.wait_for(timeout=20_000)
+            except PlaywrightTimeout:
+                self.load(self.page.reload)
+            else:
+                return locator
+        raise AssertionError(f"JupyterLab does not show {selector}")
 
     def sign_in(self, username: str, password: str = PASSWORD) -> None:
         """Fill in the sign-in form and send it."""
@@ -92,7 +127,7 @@ class Person:
 
     def list_complaints(self) -> list[str]:
         """Return errors of the hub's own pages, and every breach of a content security policy."""
-        return [line for line in self.complaints if "/hub/" in line or "policy" in line.lower()]
+        return [line for line in self.complaints if ("/hub/" in line or "policy" in line.lower()) and INTERRUPTED not in line]
 
 
 @pytest.fixture(scope="session")
@@ -122,7 +157,12 @@ def open_window(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Ca
             if message.type == "error":
                 person.complaints.append(f"{message.text} ({message.location.get('url')})")
 
+        def note(failed: Request) -> None:
+            if INTERRUPTED in (failed.failure or ""):
+                person.interruptions.append(failed.url)
+
         person.page.on("console", hear)
+        person.page.on("requestfailed", note)
         person.page.on("pageerror", lambda error: person.complaints.append(f"{error} (script of {person.page.url})"))
         person.page.on("dialog", lambda dialog: (person.executed.append(dialog.message), dialog.dismiss()))
         person.page.on("websocket", lambda socket: person.sockets.append(socket.url))
@@ -132,26 +172,26 @@ def open_window(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Ca
     yield open_at
     if request.session.testsfailed > failed_before:
         for number, person in enumerate(people):
-            person.shoot(f"failed-{re.sub('[^a-z0-9]+', '-', request.node.name.lower())}-{number}")
+            request.node.add_report_section("call", "browser", "\n".join(person.complaints) or "no complaints")
+            if not person.page.is_closed():
+                person.shoot(f"failed-{re.sub('[^a-z0-9]+', '-', request.node.name.lower())}-{number}")
     for person in people:
         person.context.close()
 
 
-@pytest.fixture(scope="module")
-def hub(make_hub: Callable[..., Any], browser: Browser) -> Any:
-    """Return a hub whose administrator is set up, shared by a module's tests."""
-    hub = make_hub("", **{"MLHUB_HOSTNAMES": "localhost"})
-    set_up_admin(hub, browser)
-    return hub
+@pytest.fixture(scope="session")
+def prepare_hub(browser: Browser) -> Callable[[Any], Any]:
+    """Return a function that chooses a hub's administrator's password by the setup code, and returns the hub."""
 
+    def prepare(hub: Any) -> Any:
+        context = browser.new_context(ignore_https_errors=True)
+        person = Person(hub, context, context.new_page())
+        person.sign_up(setup_code=read_setup_code(hub))
+        person.page.locator("#signin_link").wait_for()
+        context.close()
+        return hub
 
-def set_up_admin(hub: Any, browser: Browser) -> None:
-    """Choose the administrator's password by the setup code."""
-    context = browser.new_context(ignore_https_errors=True)
-    person = Person(hub, context, context.new_page())
-    person.sign_up(setup_code=read_setup_code(hub))
-    person.page.locator("#signin_link").wait_for()
-    context.close()
+    return prepare
 
 
 def read_setup_code(hub: Any) -> str:

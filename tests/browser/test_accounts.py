@@ -2,8 +2,37 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
+
 import pytest
 from playwright.sync_api import expect
+
+LOGO_SIZE = (31, 17)
+
+
+@pytest.fixture(scope="module")
+def hub(make_hub, browser, prepare_hub, tmp_path_factory):
+    """Return a hub whose administrator is set up and whose site has a logo of its own."""
+    logo = tmp_path_factory.mktemp("logo") / "jupyter.png"
+    logo.write_bytes(make_png(*LOGO_SIZE))
+    return prepare_hub(make_hub("", mounts=(f"{logo}:/usr/local/share/jupyterhub/static/images/jupyter.png:ro",)))
+
+
+def make_png(width: int, height: int) -> bytes:
+    """Make a picture of one colour."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    rows = (b"\0" + b"\xc0\x20\x20" * width) * height
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def test_a_logo_mounted_at_the_documented_place_is_shown(hub, open_window):
+    image = open_window(hub).visit("/hub/login").locator("#jupyterhub-logo img")
+    assert image.evaluate("image => [image.naturalWidth, image.naturalHeight]") == list(LOGO_SIZE)
 
 
 def test_somebody_new_is_let_in_only_after_an_administrator_said_so(hub, admin, open_window):

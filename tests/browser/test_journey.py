@@ -15,9 +15,10 @@ def fresh_hub(request, make_hub):
     return make_hub("", **environment)
 
 
-def run_cell(page: Page, code: str, answer: str) -> None:
+def run_cell(me, code: str, answer: str) -> None:
     """Make a notebook from the launcher, run one cell, see its output, save."""
-    page.locator('.jp-LauncherCard[data-category="Notebook"]').first.click(timeout=60_000)
+    page: Page = me.page
+    me.wait_in_lab('.jp-LauncherCard[data-category="Notebook"]').click()
     # JupyterLab drops what is run before the kernel has answered once.
     page.get_by_role("button", name="| Idle").wait_for(timeout=60_000)
     cell = page.locator(".jp-Notebook .jp-CodeCell .cm-content").first
@@ -34,7 +35,7 @@ def run_cell(page: Page, code: str, answer: str) -> None:
     name.wait_for(state="detached")
 
 
-def test_a_first_day_from_the_setup_code_to_a_deleted_server(fresh_hub, open_window, setup_code, password, wait_for):
+def test_a_first_day_from_the_setup_code_to_a_deleted_server(fresh_hub, open_window, setup_code):
     me = open_window(fresh_hub)
     page, scheme = me.page, fresh_hub.scheme
 
@@ -52,7 +53,7 @@ def test_a_first_day_from_the_setup_code_to_a_deleted_server(fresh_hub, open_win
     page.wait_for_url("**/hub/spawn-pending/admin")
     me.shoot(f"{scheme}-2-starting")
     page.wait_for_url("**/user/admin/lab*", timeout=60_000)
-    run_cell(page, "print(6 * 7)", "42")
+    run_cell(me, "print(6 * 7)", "42")
     channels = [url for url in me.sockets if re.search(r"/user/admin/api/kernels/[^/]+/channels", url)]
     assert channels
     assert all(url.startswith("wss:" if scheme == "https" else "ws:") for url in channels)
@@ -64,16 +65,16 @@ def test_a_first_day_from_the_setup_code_to_a_deleted_server(fresh_hub, open_win
     page.get_by_role("button", name="Stop the default workspace").click()
     expect(page.locator("#home-notice")).to_have_text("The default workspace is stopped.", timeout=40_000)
     page.get_by_role("link", name="Start the default workspace").click()
-    page.wait_for_url("**/user/admin/lab*", timeout=60_000)
+    page.wait_for_url("**/user/admin/lab*", timeout=60_000, wait_until="commit")
     me.visit("/user/admin/lab/tree/answer.ipynb")
-    expect(page.locator(".jp-Notebook .jp-OutputArea-output").first).to_have_text("42", timeout=60_000)
+    expect(me.wait_in_lab(".jp-Notebook .jp-OutputArea-output")).to_have_text("42")
 
     # A named server: add, start, see it run, stop, delete.
     me.visit("/hub/home")
     page.get_by_label("Add a server").fill("second-try")
     page.get_by_label("Add a server").press("Enter")
     page.get_by_role("link", name="Start second-try").click()
-    page.wait_for_url("**/user/admin/second-try/lab*", timeout=60_000)
+    page.wait_for_url("**/user/admin/second-try/lab*", timeout=60_000, wait_until="commit")
     me.visit("/hub/home")
     expect(page.get_by_role("row", name="second-try")).to_contain_text("Running")
     me.shoot(f"{scheme}-4-home")
@@ -85,7 +86,7 @@ def test_a_first_day_from_the_setup_code_to_a_deleted_server(fresh_hub, open_win
     expect(page.get_by_role("row", name="second-try")).to_have_count(0)
 
     # Sign out: the workspace is closed to whoever sits here next.
-    page.get_by_role("link", name="Logout").click()
+    page.locator("#logout").click()
     me.visit("/user/admin/lab")
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
     assert not me.list_complaints()

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import re
-import struct
-import zlib
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 # Each would call `pwned()` or open a dialog if a page took it for anything but text.
 PAYLOADS = [
@@ -27,24 +24,40 @@ PAYLOADS = [
     "{{ ''.__class__ }}${pwned()}",
     "<!--<img src='--><img src=x onerror=pwned()>'",
 ]
-# Puts names and options straight into the hub's database, past every check on the way.
-PLANT = """
-import json, sqlite3, sys
-database = sqlite3.connect("/data/jupyterhub.sqlite", timeout=20)
-for number, text in enumerate(json.load(sys.stdin)):
-    options = json.dumps({"image": text, "env": {text: text}})
-    database.execute("UPDATE spawners SET display_name = ?, user_options = ? WHERE name = ?", (text, options, f"planted-{number}"))
-database.commit()
-"""
-# The hub's process: the one whose command line runs jupyterhub.
+# The hub's process: the one that was given the hub's configuration.
 KILL_HUB = """
 import os, pathlib, signal
 for entry in pathlib.Path("/proc").glob("[0-9]*"):
     words = (entry / "cmdline").read_bytes().split(b"\\0") if (entry / "cmdline").exists() else []
-    if any(word.endswith(b"bin/jupyterhub") for word in words[:2]):
+    if any(word.endswith(b"/jupyterhub_config.py") for word in words):
         os.kill(int(entry.name), signal.SIGKILL)
         print("killed")
 """
+
+
+# Starts that take their time, and one that fails after a while.
+CONFIG = """
+import asyncio
+
+from mlhub.errors import WorkspaceError
+
+
+async def linger(spawner):
+    if spawner.name == "slow":
+        await asyncio.sleep(60)
+    if spawner.name == "hopeless":
+        await asyncio.sleep(4)
+        raise WorkspaceError("The disk of <b>this</b> host is full. Ask your administrator.")
+
+
+c.Spawner.pre_spawn_hook = linger
+"""
+
+
+@pytest.fixture(scope="module")
+def hub(make_hub, prepare_hub):
+    """Return a hub whose administrator is set up, and where some servers start slowly."""
+    return prepare_hub(make_hub(CONFIG))
 
 
 @pytest.mark.parametrize(
@@ -108,70 +121,104 @@ def test_a_start_that_is_refused_shows_the_sentence_and_a_way_out(admin):
     assert not admin.executed
 
 
-def test_what_people_typed_is_text_on_every_page(hub, admin, open_window):
-    for number in range(len(PAYLOADS)):
-        assert admin.call("PUT", f"users/admin/servers/planted-{number}", {})[0] == 201
-    names = [text for text in PAYLOADS if "/" not in text]
-    assert admin.call("POST", "users", {"usernames": names})[0] in (201, 400)
-    for text in names:
-        stranger = open_window(hub)
-        stranger.sign_up(text.replace(" ", ";"))
-        stranger.context.close()
-    run_python(hub, PLANT, json.dumps(PAYLOADS))
+def test_a_start_can_be_cancelled_and_the_right_server_is_stopped(admin):
+    page = admin.page
+    assert admin.call("PUT", "users/admin/servers/slow", {})[0] == 201
+    admin.visit("/hub/spawn/admin/slow")
+    page.wait_for_url("**/hub/spawn-pending/admin/slow")
+    expect(page.get_by_role("heading", level=1)).to_have_text("“slow” is starting")
+    admin.shoot("starting")
+    # Home knows that it is starting, and the page's back button leads there again.
+    page.get_by_role("link", name="Your workspaces").click()
+    expect(page.get_by_role("row", name="slow")).to_contain_text("Starting")
+    page.get_by_role("link", name="Show progress slow").click()
+    page.get_by_role("button", name="Cancel the start").click()
+    page.wait_for_url("**/hub/home")
+    expect(page.get_by_role("row", name="slow")).to_contain_text("Stopped")
+    assert admin.call("DELETE", "users/admin/servers/slow", {"remove": True})[0] == 204
+    assert not admin.list_complaints()
 
-    admin.visit("/hub/home")
-    titles = admin.page.locator(".server-title").all_text_contents()
-    assert set(PAYLOADS) <= set(titles)
+
+def test_a_start_that_fails_while_one_watches_says_why(admin):
+    assert admin.call("PUT", "users/admin/servers/hopeless", {})[0] == 201
+    admin.visit("/hub/spawn/admin/hopeless")
+    expect(admin.page.get_by_role("heading", level=1)).to_have_text("The workspace did not start", timeout=20_000)
+    expect(admin.page.locator("#progress-message")).to_contain_text("The disk of <b>this</b> host is full.")
+    expect(admin.page.get_by_role("link", name="Try again")).to_be_visible()
+    expect(admin.page.get_by_role("button", name="Cancel the start")).to_be_hidden()
+    admin.shoot("start-failed")
+    admin.call("DELETE", "users/admin/servers/hopeless", {"remove": True})
+
+
+def test_what_people_typed_is_text_on_every_page(admin, open_window, hub):
+    for number, text in enumerate(PAYLOADS):
+        server = f"users/admin/servers/typed-{number}"
+        assert admin.call("PUT", server, {"display_name": text})[0] == 201
+        assert admin.call("PATCH", server, {"user_options": {"image": text, "env": {text: text}}})[0] == 200
+    # A username has neither spaces nor slashes; what is left would do for an attack all the same.
+    names = [text.replace(" ", ";") for text in PAYLOADS if "/" not in text]
+    assert len(names) >= 5
+    assert admin.call("POST", "users", {"usernames": names[3:]})[0] == 201
+    for text in names[:3]:
+        stranger = open_window(hub)
+        stranger.sign_up(text)
+        expect(stranger.page.get_by_role("alert")).to_contain_text("Your sign-up was received")
+
+    page = admin.visit("/hub/home")
+    assert set(page.locator(".server-title").all_text_contents()) == set(PAYLOADS)
+    assert set(page.locator("td[data-label=Image]").all_text_contents()) == set(PAYLOADS)
     admin.shoot("home-payloads")
-    hover_everything(admin.page, ".home-server-row")
-    admin.page.locator("#delete-planted-3").click()
-    expect(admin.page.get_by_role("dialog")).to_contain_text(PAYLOADS[3])
-    admin.page.get_by_role("button", name="Keep it").click()
+    touch_everything(page)
+    page.locator("#delete-typed-3").click()
+    expect(page.get_by_role("dialog")).to_contain_text(PAYLOADS[3])
+    page.get_by_role("button", name="Keep it").click()
 
     admin.visit("/hub/admin")
-    admin.page.get_by_role("row", name="admin").first.wait_for()
-    for opener in admin.page.locator("button[data-testid^='collapse-button'], button[aria-controls]").all():
-        if opener.is_visible():
-            opener.click()
-    expect(admin.page.locator("body")).to_contain_text(PAYLOADS[0])
+    expect(page.locator("body")).to_contain_text(names[3].lower())
+    for opener in page.get_by_test_id(re.compile("collapse")).all():
+        opener.click()
+    expect(page.locator("body")).to_contain_text(PAYLOADS[1])
+    touch_everything(page)
     admin.shoot("admin-payloads")
 
     admin.visit("/hub/authorize")
-    expect(admin.page.locator("table")).to_contain_text("<svg;onload" if False else "pwned()")
-    hover_everything(admin.page, "tr")
-    for path in ("/hub/login?next=%22%3E%3Cscript%3Epwned()%3C/script%3E", "/hub/%3Cimg%20src=x%20onerror=pwned()%3E", "/hub/user/%3Csvg%20onload=pwned()%3E"):
-        admin.visit(path)
+    for text in names[:3]:
+        expect(page.locator("table")).to_contain_text(text.lower())
+    touch_everything(page)
+    for path in (
+        "login?next=%22%3E%3Cscript%3Epwned()%3C/script%3E",
+        "%3Cimg%20src=x%20onerror=pwned()%3E",
+        "user/%3Csvg%20onload=pwned()%3E",
+    ):
+        admin.visit(f"/hub/{path}")
     assert admin.executed == []
 
+    admin.visit("/hub/home")
     for number in range(len(PAYLOADS)):
-        admin.call("DELETE", f"users/admin/servers/planted-{number}", {"remove": True})
+        assert admin.call("DELETE", f"users/admin/servers/typed-{number}", {"remove": True})[0] == 204
 
 
-def hover_everything(page, selector: str) -> None:
-    for element in page.locator(selector).all():
-        if element.is_visible():
-            element.hover(force=True)
-
-
-def run_python(hub, code: str, text: str = "") -> str:
-    import subprocess
-
-    command = ["docker", "exec", "--interactive", "--user", "root", hub.name, "python", "-I", "-c", code]
-    return subprocess.run(command, input=text, capture_output=True, text=True, check=True, timeout=60).stdout
+def touch_everything(page: Page) -> None:
+    """Send each element what a pointer and a keyboard would, for handlers that wait for it."""
+    page.evaluate("""() => {
+        for (const element of document.querySelectorAll("body *"))
+            for (const kind of ["mouseover", "mouseenter", "focus", "toggle", "load"]) element.dispatchEvent(new Event(kind));
+    }""")
 
 
 def test_a_page_waits_by_itself_while_the_hub_is_started_anew(hub, admin):
     admin.page.get_by_label("Add a server").fill("later")
-    assert "killed" in run_python(hub, KILL_HUB)
+    assert hub.exec("python", "-I", "-c", KILL_HUB).strip() == "killed"
     # What is on the screen says why nothing happens…
     admin.page.get_by_role("button", name="Add server").click()
     expect(admin.page.locator("#new-server-error")).to_have_text("The hub is starting anew. Try again in a few seconds.")
     # …and what is opened now waits, and goes on without a click.
     admin.visit("/hub/home")
-    expect(admin.page.get_by_role("heading", level=1)).to_contain_text("start")
+    expect(admin.page.get_by_role("heading", level=1)).to_have_text("One moment")
+    expect(admin.page.get_by_role("status")).to_contain_text("tries again by itself")
     admin.shoot("waiting")
     expect(admin.page.get_by_role("heading", name="Default workspace")).to_be_visible(timeout=60_000)
-    admin.call("GET", "user")
+    assert admin.call("GET", "user")[0] == 200
 
 
 def test_the_signed_in_pages_have_no_barriers_and_no_errors(admin, find_barriers):
@@ -193,25 +240,7 @@ def test_home_fits_a_phone_and_the_dark_mode(hub, open_window, admin):
     admin.call("DELETE", "users/admin/servers/a-name-of-thirty-characters-xy", {"remove": True})
 
 
-def test_a_logo_mounted_at_the_documented_place_is_shown(make_hub, tmp_path, open_window):
-    logo = tmp_path / "jupyter.png"
-    logo.write_bytes(make_png(31, 17))
-    hub = make_hub("", mounts=(f"{logo}:/usr/local/share/jupyterhub/static/images/jupyter.png:ro",))
-    person = open_window(hub)
-    image = person.visit("/hub/login").locator("#jupyterhub-logo img")
-    assert image.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [31, 17]
-
-
-def make_png(width: int, height: int) -> bytes:
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    rows = (b"\0" + b"\xc0\x20\x20" * width) * height
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
-
-
-def test_without_one_the_logo_is_our_own(hub, open_window):
+def test_the_logo_is_our_own(hub, open_window):
     person = open_window(hub)
     image = person.visit("/hub/login").locator("#jupyterhub-logo img")
     assert image.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [500, 128]

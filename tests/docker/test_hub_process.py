@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
@@ -33,10 +34,9 @@ ASK_HUB = (
 class HubProcess:
     """Start, kill and ask a hub."""
 
-    def __init__(self, folder, hub_name, image, wait_for):
+    def __init__(self, folder, hub_name, image, gateway, wait_for):
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
-        gateway = "172.17.0.1"
         self.hub_name, self.wait_for, self.folder = hub_name, wait_for, folder
         self.token = secrets.token_hex(16)
         self.spawner = {
@@ -92,8 +92,11 @@ class HubProcess:
 
 
 @pytest.fixture
-def hub_process(tmp_path, hub_name, image, wait_for):
-    hub = HubProcess(tmp_path, hub_name, image, wait_for)
+def hub_process(tmp_path, hub_name, image, client, wait_for):
+    # Workspaces reach this hub on the host by the address of the engine's default bridge.
+    config = client.api.inspect_network("bridge")["IPAM"]["Config"][0]
+    gateway = config.get("Gateway") or str(next(IPv4Network(config["Subnet"]).hosts()))
+    hub = HubProcess(tmp_path, hub_name, image, gateway, wait_for)
     yield hub
     hub.end()
     print(hub.read_log())

@@ -168,7 +168,7 @@ async def test_a_second_live_hub_of_the_same_name_is_refused_and_a_dead_one_is_n
     with pytest.raises(ConfigurationError, match="two hubs with HUB_NAME"):
         await make_networks(two).settle()
     with pytest.raises(ConfigurationError, match="another HUB_NAME"):
-        await make_networks(two).ensure(Identity(hub.hub_name, "alice"))
+        await make_networks(two).join(Identity(hub.hub_name, "alice"))
     one.stop(timeout=1)
     await make_networks(two).settle()
 

@@ -25,7 +25,7 @@ PACKAGES = "/opt/mlhub/lib/python3.13/site-packages"
 # An administrator's token for the tests, and the authenticator that needs no accounts.
 CONFIG = f"""
 c.JupyterHub.services = [{{"name": "tests", "api_token": "{TOKEN}"}}]
-c.JupyterHub.load_roles = [{{"name": "tests", "services": ["tests"], "scopes": ["admin:users", "admin:servers", "access:servers", "list:users", "proxy"]}}]
+c.JupyterHub.load_roles = [{{"name": "tests", "services": ["tests"], "scopes": ["admin:users", "admin:servers", "access:servers", "list:users", "proxy", "tokens"]}}]
 c.JupyterHub.authenticator_class = "dummy"
 c.Authenticator.allow_all = True
 c.Spawner.image = "{TEST_IMAGE}"
@@ -66,11 +66,12 @@ class Hub:
     wait_for: Callable[..., Any]
     scheme: str = "http"
     port: int = 0
+    host: str = "127.0.0.1"
     headers: dict[str, str] = field(default_factory=lambda: {"Authorization": f"token {TOKEN}"})
 
     @property
     def url(self) -> str:
-        return f"{self.scheme}://127.0.0.1:{self.port}"
+        return f"{self.scheme}://{self.host}:{self.port}"
 
     def start(self) -> None:
         """Start the container and learn its port."""
@@ -109,7 +110,10 @@ class Hub:
                 == 0
             )
 
-        self.wait_for(is_ready, "the hub is healthy", seconds)
+        try:
+            self.wait_for(is_ready, "the hub is healthy", seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.logs()[-6000:]}") from None
 
     def logs(self) -> str:
         return docker("logs", self.name, check=False)
@@ -136,8 +140,10 @@ class Hub:
         return json.loads(answer) if answer else None
 
     def start_workspace(self, user: str, server: str = "", options: dict | None = None) -> None:
-        """Create the user where needed, start a workspace, wait until it is ready."""
+        """Create the user where needed, start a workspace that does not run, wait until it is ready."""
         self.request("POST", f"/hub/api/users/{user}", b"")
+        if self.is_workspace_ready(user, server):
+            return
         path = f"users/{user}/servers/{server}" if server else f"users/{user}/server"
         self.api("POST", path, options or {})
         self.wait_for(lambda: self.is_workspace_ready(user, server), f"{user}/{server} is ready", 60)
@@ -157,10 +163,12 @@ class Hub:
 
     def containers(self) -> list[str]:
         """Return the names of this hub's workspaces' containers."""
-        return docker("ps", "--all", "--filter", f"label=mlhub.origin={self.name}", "--format", "{{.Names}}").split()
+        return docker("ps", "--all", "--filter", f"label=mlhub.origin={self.name}", "--filter", "label=mlhub.server_name", "--format", "{{.Names}}").split()
 
     def remove(self) -> None:
         """Remove the container and everything that this hub made."""
+        if "MLHUB_HOST_GUARD=true" in self.arguments:
+            docker("exec", self.name, "mlhub", "guard", "remove", check=False)
         docker("rm", "--force", "--volumes", self.name, check=False)
         for kind, words in (("container", ["rm", "--force"]), ("network", ["rm"]), ("volume", ["rm"])):
             listing = ["ls", "--quiet", "--filter", f"label=mlhub.origin={self.name}"] + (["--all"] if kind == "container" else [])
@@ -217,6 +225,8 @@ class HubMaker:
         words += ["--volume", "/var/run/docker.sock:/var/run/docker.sock"] if socket else []
         for mount in mounts:
             words += ["--volume", mount]
+        # The host's rules are removed by hand only (`mlhub guard remove`): hubs that are not about them make none.
+        environment.setdefault("MLHUB_HOST_GUARD", "false")
         for variable, value in environment.items():
             words += ["--env", f"{variable}={value}"]
         hub = Hub(name, [*words, *arguments], self.wait_for, "https" if environment.get("SSL_ENABLED") == "true" else "http")

@@ -152,6 +152,17 @@ async def test_a_terminal_is_a_login_shell_that_finds_python_and_git(server: Ser
     assert "C.UTF-8 /workspace" in shown
 
 
+async def test_nobody_is_asked_about_news_and_nothing_calls_home(server: Server) -> None:
+    await server.wait()
+    async with server.session() as session:
+        async with session.get("/lab/api/settings/@jupyterlab/apputils-extension:notification") as response:
+            settings = (await response.json())["schema"]["properties"]
+        assert settings["fetchNews"]["default"] == "false"
+        assert settings["checkForUpdates"]["default"] is False
+        async with session.get("/lab/api/update") as response:
+            assert (await response.json())["notification"] is None
+
+
 async def test_a_web_service_inside_is_reached_through_the_server_and_only_with_the_token(server: Server) -> None:
     await server.wait()
     docker("exec", "--detach", server.id, "python", "-m", "http.server", "7000", "--directory", "/usr/share/common-licenses")

@@ -84,6 +84,7 @@ class Networks:
         self.linger_seconds = LINGER_SECONDS
         self._known: set[str] = set()
         self._joined: set[str] = set()
+        self._new: set[str] = set()
         self._starting: Counter[str] = Counter()
         self._reserved: set[IPv4Network] = set()
         self._choosing = asyncio.Lock()
@@ -99,16 +100,27 @@ class Networks:
             self._starting[identity.network] -= 1
 
     async def ensure(self, identity: Identity) -> str:
-        """Make sure that a user's network exists and that the hub is in it; return its name."""
+        """Make sure that a user's network exists; return its name."""
         name = identity.network
         async with self._lock(name):
-            is_new = False
             if name not in self._known:
-                is_new = await self._create(identity)
+                if await self._create(identity):
+                    self._new.add(name)
                 self._known.add(name)
-            if self.hub_id and name not in self._joined:
-                await self._join(name, check=not is_new)
         return name
+
+    async def join(self, identity: Identity) -> None:
+        """Make sure that the hub is in a user's network, which exists."""
+        name = identity.network
+        async with self._lock(name):
+            if self.hub_id and name not in self._joined:
+                # Nobody can hold our alias in a network that we have just made.
+                is_new = name in self._new
+                self._new.discard(name)
+                try:
+                    await self._join(name, check=not is_new)
+                except NotFound:
+                    self.forget(identity)  # the container's start meets the same and makes the network anew
 
     def forget(self, identity: Identity) -> None:
         """Forget what is known about a user's network, because the engine just contradicted it."""

@@ -25,7 +25,7 @@ from mlhub.backends.docker.arguments import LABEL_CONFIG, make_create_arguments,
 from mlhub.backends.docker.container import LABEL_PORT, Clock, Container, read_address, read_environment
 from mlhub.backends.docker.engine import Engine, is_hiccup
 from mlhub.backends.docker.inventory import DockerBackend
-from mlhub.backends.docker.names import render_name
+from mlhub.backends.docker.names import check_template, render_name
 from mlhub.backends.docker.volumes import ensure_volume
 from mlhub.errors import ImageError, NameTakenError, OptionsError
 from mlhub.workspace.spawner import WorkspaceSpawnerMixin
@@ -87,6 +87,8 @@ class MLHubDockerSpawner(WorkspaceSpawnerMixin, DockerSpawner):
 
     @default("object_name")
     def _object_name_default(self) -> str:
+        if self.user is None:  # the one of prepare_hub
+            return ""
         return render_name(self.identity, self.prefix, self.name_template, self._render_templates)
 
     @property
@@ -122,6 +124,13 @@ class MLHubDockerSpawner(WorkspaceSpawnerMixin, DockerSpawner):
         return {**super().make_labels(), LABEL_PORT: str(self.port)}
 
     # start
+
+    async def prepare_hub(self) -> None:
+        """Check what the site says about names, and find the hub's own place on the engine."""
+        if self.name_template:
+            check_template(self.name_template)
+        with self.backend.engine.sentences():
+            await self.backend.settle()
 
     async def prepare_workspace(self) -> None:
         """Make sure that the image is here; pulling counts against no timeout."""
@@ -159,6 +168,15 @@ class MLHubDockerSpawner(WorkspaceSpawnerMixin, DockerSpawner):
         found = await self._inspect()  # first: where the name is somebody else's, nothing else is touched
         volume, network = await asyncio.gather(self._ensure_volume(), self._ensure_network())
         clock.lap("look-up")
+        # The hub joins while the container is made and starts; it is needed there only when the workspace first asks.
+        joining = asyncio.create_task(self._join_network())
+        try:
+            return await self._run_container(found, volume, network, clock)
+        finally:
+            await joining
+            clock.lap("join")
+
+    async def _run_container(self, found: dict[str, Any] | None, volume: str | None, network: str, clock: Clock) -> dict[str, Any] | None:
         if found and found["State"]["Running"] and self._fits_hub(found):
             await self._adopt(found)
             return found
@@ -167,7 +185,8 @@ class MLHubDockerSpawner(WorkspaceSpawnerMixin, DockerSpawner):
         arguments = await make_create_arguments(self, self._image_info or {}, volume, network)
         if found and (self.remove or not self._still_fits(found, arguments) or not await self._start_again(found)):
             await self.container.remove()
-            await self._ensure_network()
+            await self._ensure_network()  # the start may have failed because the network was gone
+            await self._join_network()
             clock.lap("remove")
             found = None
         if found is None:
@@ -264,6 +283,10 @@ class MLHubDockerSpawner(WorkspaceSpawnerMixin, DockerSpawner):
 
     async def _ensure_network(self) -> str:
         return self.network_name or await self.backend.networks.ensure(self.identity)
+
+    async def _join_network(self) -> None:
+        if not self.network_name:
+            await self.backend.networks.join(self.identity)
 
     async def _ensure_volume(self) -> str | None:
         return None if takes_mount_point(self) else await ensure_volume(self.backend.engine, self.identity, dict(self.extra_labels))

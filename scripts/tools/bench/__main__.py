@@ -9,6 +9,7 @@ import secrets
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Sequence
@@ -50,7 +51,7 @@ def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
-def measure(run: str, options: argparse.Namespace, samples: dict[str, list[float]]) -> None:
+def measure(run: str, folder: Path, options: argparse.Namespace, samples: dict[str, list[float]]) -> None:
     """Run all rounds and fill ``samples`` as they come."""
 
     def add(results: dict[str, float]) -> None:
@@ -61,7 +62,7 @@ def measure(run: str, options: argparse.Namespace, samples: dict[str, list[float
         add(measures.measure_sizes(options.image))
     images = [measures.OUR_IMAGE, measures.PEER_IMAGE, measures.BACKEND_IMAGE]
     with stage("Starting both hubs"):
-        hubs: list[Hub] = [start_peer(run, images), start_mlhub(run, images, options.image)]
+        hubs: list[Hub] = [start_peer(run, images), start_mlhub(run, images, options.image, folder)]
     if "memory" in options.only:
         with stage("Idle memory, after 20 s of rest"):
             time.sleep(20)
@@ -70,15 +71,15 @@ def measure(run: str, options: argparse.Namespace, samples: dict[str, list[float
     for number in range(options.rounds + 1):
         order = hubs if number % 2 else hubs[::-1]
         with stage(f"Round {number} of {options.rounds}" + (", to warm up" if number == 0 else "") + f" (load {os.getloadavg()[0]:.1f})"):
-            results: dict[str, float] = {}
+            # The warm-up round's numbers go nowhere; what an interrupted round has measured is kept.
+            keep = add if number else dict
             if "starts" in options.only:
-                results |= measures.measure_starts(run, order, number)
-            if "ten" in options.only and number:
-                results |= measures.measure_crowd(run, order, number)
+                keep(measures.measure_starts(run, order, number))
+            # Every other round: ten at once take as long as everything else together.
+            if "ten" in options.only and number % 2:
+                keep(measures.measure_crowd(run, order, number))
             if "requests" in options.only:
-                results |= measures.measure_requests(order, direct, seconds=5 if number else 2)
-        if number:
-            add(results)
+                keep(measures.measure_requests(order, direct, seconds=5 if number else 2))
     if "memory" in options.only:
         add({f"{key}, after the run": value for key, value in measures.measure_memory(hubs).items()})
 
@@ -96,7 +97,8 @@ def main(arguments: Sequence[str]) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     began = time.time()
     try:
-        measure(run, options, samples)
+        with tempfile.TemporaryDirectory(prefix="mlhub-bench-") as folder:
+            measure(run, Path(folder), options, samples)
     finally:
         with stage("Removing what the benchmark made"):
             remove_all(run, options.image)

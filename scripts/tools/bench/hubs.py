@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import tempfile
-import threading
+import subprocess
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,10 @@ c.JupyterHub.services.append({{"name": "bench", "api_token": {token!r}}})
 c.JupyterHub.load_roles.append({{"name": "bench", "services": ["bench"], "scopes": ["admin:users", "admin:servers", "access:servers"]}})
 """
 READY_SECONDS = 120
+
+
+class StartFailed(ToolError):
+    """A workspace that the hub gave up, or that never answered."""
 
 
 @dataclass
@@ -63,38 +67,49 @@ class Hub:
         began = time.monotonic()
         status, content = self.request("POST", f"/hub/api/users/{user}/server", {"image": image})
         if status not in (201, 202):
-            raise ToolError(f"{self.name} refused to start {image} for {user}: {status} {content[:300]!r}\n{self.logs()}")
+            raise StartFailed(f"{self.name} refused to start {image} for {user}: {status} {content[:300]!r}\n{self.logs()}")
         while time.monotonic() < began + READY_SECONDS:
             if self.request("GET", f"/user/{user}/{path}")[0] == 200:
                 return time.monotonic() - began
+            if not self.has_server(user):
+                break
             time.sleep(0.02)
-        raise ToolError(f"{image} of {user} did not answer within {READY_SECONDS} s under {self.name}.\n{self.logs()}")
+        raise StartFailed(f"{image} of {user} did not come up under {self.name} in {time.monotonic() - began:.0f} s.\n{self.logs()}")
+
+    def has_server(self, user: str) -> bool:
+        """Tell whether a user's workspace runs or is on its way."""
+        status, content = self.request("GET", f"/hub/api/users/{user}")
+        return status != 200 or bool(json.loads(content).get("servers"))
 
     def stop(self, user: str) -> None:
         """Stop a user's workspace and wait until it is gone."""
         self.request("DELETE", f"/hub/api/users/{user}/server")
         deadline = time.monotonic() + READY_SECONDS
         while time.monotonic() < deadline:
-            status, content = self.request("GET", f"/hub/api/users/{user}")
-            if status == 200 and not json.loads(content).get("servers"):
+            if not self.has_server(user):
                 return
             time.sleep(0.1)
         raise ToolError(f"The workspace of {user} did not stop under {self.name}.")
 
-    def start_many(self, users: list[str], image: str) -> float:
-        """Start one workspace for each user at the same moment; return the seconds until the last one answers."""
-        seconds: list[float] = []
-        threads = [threading.Thread(target=lambda user=user: seconds.append(self.start(user, image))) for user in users]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        if len(seconds) < len(users):
-            raise ToolError(f"{len(users) - len(seconds)} of {len(users)} workspaces did not start under {self.name}.\n{self.logs()}")
-        return max(seconds)
+    def start_many(self, users: list[str], image: str) -> tuple[float, int]:
+        """Start one workspace for each user at the same moment; return the seconds until the last one answers, and how many failed."""
+        with ThreadPoolExecutor(len(users)) as pool:
+            outcomes = list(pool.map(lambda user: self._try_start(user, image), users))
+        seconds = [outcome for outcome in outcomes if outcome is not None]
+        if not seconds:
+            raise StartFailed(f"None of {len(users)} workspaces came up under {self.name}.\n{self.logs()}")
+        return max(seconds), len(outcomes) - len(seconds)
+
+    def _try_start(self, user: str, image: str) -> float | None:
+        try:
+            return self.start(user, image)
+        except StartFailed:
+            return None
 
     def logs(self) -> str:
-        return docker("logs", "--tail", "30", self.container)
+        """Return the end of the hub's log."""
+        result = subprocess.run(["docker", "logs", "--tail", "30", self.container], capture_output=True, text=True)
+        return result.stdout + result.stderr
 
     def wait(self) -> None:
         """Wait until the hub answers behind its public port."""
@@ -120,9 +135,8 @@ def start_peer(run: str, images: list[str]) -> Hub:
     return hub
 
 
-def start_mlhub(run: str, images: list[str], image: str) -> Hub:
-    """Start MLHub as documented: the socket, a volume for /data, and a user config."""
-    folder = Path(tempfile.mkdtemp(prefix="mlhub-bench-"))
+def start_mlhub(run: str, images: list[str], image: str, folder: Path) -> Hub:
+    """Start MLHub as documented: the socket, a volume for /data, and a user config in ``folder``."""
     config = folder / "jupyterhub_user_config.py"
     config.write_text(CONFIG.format(images=images, label=LABEL, run=run, token=TOKEN))
     folder.chmod(0o755)

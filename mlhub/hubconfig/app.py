@@ -1,0 +1,63 @@
+"""JupyterHub, with our pages, our backend made ready before running workspaces are looked for, and errors as sentences."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any
+
+from jupyterhub.app import JupyterHub
+from traitlets import TraitError
+
+from mlhub.errors import BackendError, MLHubError
+from mlhub.pages.static import StaticHandler
+from mlhub.settings import Settings
+
+# sysexits.h EX_CONFIG: starting again would not help, so the supervisor ends the container.
+EXIT_CONFIGURATION = 78
+
+
+class MLHub(JupyterHub):
+    """Run the hub; ``c.JupyterHub`` configures it as ever."""
+
+    def load_config_file(self, *arguments: Any, **named: Any) -> None:
+        """Read the configuration; a value of the wrong type (traitlets has named it by now) is not worth another try."""
+        try:
+            super().load_config_file(*arguments, **named)
+        except SystemExit as ended:
+            raise SystemExit(EXIT_CONFIGURATION if ended.code else 0) from None
+
+    def init_handlers(self) -> None:
+        """Add our pages before JupyterHub's own."""
+        super().init_handlers()
+        static = Settings.load().mlhub_resources_dir / "static"
+        self.handlers[:0] = self.add_url_prefix(self.hub_prefix, [(r"/mlhub-static/(.*)", StaticHandler, {"path": str(static)})])
+
+    async def init_spawners(self) -> int:
+        """Let the backend find itself first: running workspaces may be reachable only then."""
+        spawner = self.spawner_class(parent=self)
+        try:
+            if hasattr(spawner, "prepare_hub"):
+                await spawner.prepare_hub()
+        except BackendError as error:
+            # The engine may come back by itself; each start tries again and says so to the person.
+            self.log.error("%s The hub goes on without it.", error)
+        return await super().init_spawners()
+
+    async def launch_instance_async(self, argv: list[str] | None = None) -> None:
+        """Start; what the site can mend is one sentence, not a traceback."""
+        try:
+            await self.initialize(argv)
+            await self.start()
+        except MLHubError as error:
+            self._refuse(error)
+        except (TraitError, ImportError) as error:
+            self._refuse(f"{error} Correct jupyterhub_user_config.py and start the container again.")
+        except (Exception, asyncio.CancelledError):
+            self.log.exception("The hub can not start")
+            self.exit(1)
+
+    def _refuse(self, reason: Any) -> None:
+        print(f"[MLHub] Error: {reason}", file=sys.stderr, flush=True)
+        self.exit(EXIT_CONFIGURATION)
+

@@ -1,0 +1,142 @@
+"""Names that were made to collide, to climb or to break: distinct objects, or a clean 4xx; never somebody else's, never a 5xx."""
+
+from __future__ import annotations
+
+import json
+import re
+from urllib.parse import quote
+
+import pytest
+
+from tests.image.conftest import Hub, docker
+
+DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
+TWINS = [("a-b", "c"), ("a-b", ""), ("a", "b-c"), ("a", "b"), ("a--b", "c"), ("a-b-c", ""), ("a-2db", "c")]
+ODD_USERS = [
+    "ann@example.com",
+    "ann.example.com",
+    "Ännchen",
+    "用户",
+    "user😀",
+    "with space",
+    "UPPER",
+    "-dash",
+    "under_score",
+    "%41",
+    "a%2Fb",
+    "..",
+    "../x",
+    "x/../../admin",
+    "a\\b",
+    "a'b\"c",
+    "<script>",
+    "{username}",
+    "$(id)",
+    "a\nb",
+    "a\x00b",
+    "x" * 250,
+    "x" * 300,
+]
+ODD_SERVERS = ["../x", "..", "a/b", "%2e%2e", "a b", "Ä", "x" * 300, "{servername}", "$(id)", "a\nb", "<b>", "-", "--", "api"]
+
+
+def start(hub: Hub, user: str, server: str = "") -> int:
+    """Create a user and start a workspace as a client would; return the last status."""
+    status, _, _ = hub.request("POST", f"/hub/api/users/{quote(user, safe='')}", b"")
+    if status not in (201, 409):
+        return status
+    path = f"/hub/api/users/{quote(user, safe='')}/" + (f"servers/{quote(server, safe='')}" if server else "server")
+    status, _, _ = hub.request("POST", path, {})
+    if status == 202:
+        hub.wait_for(lambda: (hub.api("GET", f"users/{quote(user, safe='')}")["servers"].get(server) or {}).get("ready"), "it is ready", 40)
+        status = 201
+    return status
+
+
+def stop(hub: Hub, user: str, server: str = "") -> None:
+    path = f"/hub/api/users/{quote(user, safe='')}/" + (f"servers/{quote(server, safe='')}" if server else "server")
+    hub.request("DELETE", path)
+
+
+def list_objects(hub: Hub) -> dict[tuple[str, str], dict]:
+    """Return the inspected containers by the identity in their labels."""
+    found = {}
+    for name in hub.containers():
+        container = json.loads(docker("inspect", name))[0]
+        labels = container["Config"]["Labels"]
+        identity = (labels["mlhub.user"], labels["mlhub.server_name"])
+        assert identity not in found, "two containers for one workspace"
+        found[identity] = container
+    return found
+
+
+def assert_distinct(hub: Hub) -> None:
+    """Check that no two workspaces share a name or a volume, and no two users a network."""
+    objects = list_objects(hub)
+    names = [container["Name"] for container in objects.values()]
+    volumes = [mount["Name"] for container in objects.values() for mount in container["Mounts"] if mount["Type"] == "volume"]
+    assert len(set(names)) == len(names)
+    assert len(set(volumes)) == len(volumes) == len(objects)
+    owners: dict[str, set[str]] = {}
+    for (user, _), container in objects.items():
+        assert DNS_LABEL.match(container["Name"].lstrip("/")), container["Name"]
+        for network in container["NetworkSettings"]["Networks"]:
+            owners.setdefault(network, set()).add(user)
+    assert all(len(users) == 1 for users in owners.values()), owners
+
+
+def test_names_that_would_be_equal_when_glued_together_stay_apart(hub):
+    for user, server in TWINS:
+        assert start(hub, user, server) == 201, (user, server)
+    assert_distinct(hub)
+    for user, server in TWINS:
+        path = f"/user/{user}/{server}/whoami" if server else f"/user/{user}/whoami"
+        status, _, body = hub.request("GET", path)
+        assert status == 200
+        seen = json.loads(body)["environment"]
+        assert (seen["JUPYTERHUB_USER"], seen.get("JUPYTERHUB_SERVER_NAME", "")) == (user, server)
+    for user, server in TWINS:
+        stop(hub, user, server)
+
+
+@pytest.mark.parametrize("user", ODD_USERS, ids=lambda name: ascii(name)[:24])
+def test_an_odd_user_name_gets_its_own_workspace_or_a_clean_refusal(hub, user):
+    status = start(hub, user)
+    assert status == 201 or 400 <= status < 500, status
+    if status == 201:
+        assert any(identity[0] == user for identity in list_objects(hub)) or user == "UPPER"
+        stop(hub, user)
+    assert_distinct(hub)
+
+
+@pytest.mark.parametrize("server", ODD_SERVERS, ids=lambda name: ascii(name)[:24])
+def test_an_odd_server_name_gets_its_own_workspace_or_a_clean_refusal(hub, server):
+    status = start(hub, "ann", server)
+    assert status == 201 or 400 <= status < 500, status
+    if status == 201:
+        assert ("ann", server) in list_objects(hub)
+        stop(hub, "ann", server)
+    assert_distinct(hub)
+
+
+def test_a_user_named_like_anothers_container_gets_nothing_of_it(hub):
+    assert start(hub, "victim") == 201
+    victim = list_objects(hub)["victim", ""]
+    for user in (victim["Name"].lstrip("/"), hub.name, f"net-{hub.name}--victim", f"v1-{hub.name}--victim"):
+        assert start(hub, user) == 201, user
+        assert list_objects(hub)["victim", ""]["Id"] == victim["Id"]
+        mine = list_objects(hub)[user, ""]
+        assert mine["Id"] != victim["Id"]
+        assert not set(mine["NetworkSettings"]["Networks"]) & set(victim["NetworkSettings"]["Networks"])
+        stop(hub, user)
+    stop(hub, "victim")
+
+
+def test_a_foreign_container_under_the_name_is_refused_and_left_alone(hub):
+    name = f"ws-{hub.name}--squatted"
+    foreign = docker("create", "--name", name, "--label", f"mlhub.origin={hub.name}", "--label", "mlhub.user=somebody-else", "mlhub-test-workspace:latest")
+    try:
+        assert start(hub, "squatted") == 409
+        assert docker("inspect", "--format", "{{.Id}}", name) == foreign
+    finally:
+        docker("rm", "--force", foreign)

@@ -1,0 +1,206 @@
+"""Root in one workspace attacks hub, host and other people through the real image; each refused probe has a twin that succeeds."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import json
+import secrets
+import subprocess
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from tests.image.conftest import RUN, TEST_IMAGE, Hub, docker
+
+HUB_PORTS_OPEN = {8080, 8081}
+METADATA = "169.254.169.254"
+# Runs inside a workspace: which of these ports of a host accept a connection?
+SCAN = """
+import json, socket, sys, threading
+host, first, last = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+ports, found = iter(range(first, last + 1)), []
+def look():
+    for port in ports:
+        try:
+            socket.create_connection((host, port), 1.0).close()
+            found.append(port)
+        except OSError:
+            pass
+class Shared:
+    def __init__(self, values): self.values, self.lock = values, threading.Lock()
+    def __iter__(self): return self
+    def __next__(self):
+        with self.lock: return next(self.values)
+ports = Shared(ports)
+threads = [threading.Thread(target=look) for _ in range(64)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print(json.dumps(found))
+"""
+RAW_FRAME = "import socket; socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3)); print('open')"
+RAW_IP = "import socket; socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP); print('open')"
+
+
+@pytest.fixture(scope="module")
+def people(hub: Hub) -> Hub:
+    """Return a hub with two workspaces of ann and one of bob."""
+    hub.start_workspace("ann")
+    hub.start_workspace("ann", "second")
+    hub.start_workspace("bob")
+    return hub
+
+
+@pytest.fixture(scope="module")
+def outsider() -> Iterator[str]:
+    """Return a plain container, which no hub has started: what it reaches is there to be reached."""
+    name = f"mlhub-test-{secrets.token_hex(4)}"
+    docker("run", "--detach", "--name", name, "--label", f"mlhub.test={RUN}", TEST_IMAGE)
+    yield name
+    docker("rm", "--force", "--volumes", name)
+
+
+def container_of(hub: Hub, user: str, server: str = "") -> str:
+    return f"ws-{hub.name}--{user}" + (f"--{server}" if server else "")
+
+
+def inspect_networks(container: str) -> dict[str, dict]:
+    return json.loads(docker("inspect", "--format", "{{json .NetworkSettings.Networks}}", container))
+
+
+def own_network(hub: Hub, user: str) -> dict:
+    (endpoint,) = inspect_networks(container_of(hub, user)).values()
+    return endpoint
+
+
+def scan(container: str, host: str, first: int, last: int | None = None) -> set[int]:
+    """Return the open ports of a host as root inside a container sees them."""
+    return set(json.loads(docker("exec", "--user", "root", container, "python3", "-c", SCAN, host, str(first), str(last or first))))
+
+
+def hub_addresses(hub: Hub) -> dict[str, str]:
+    return {network: endpoint["IPAddress"] for network, endpoint in inspect_networks(hub.name).items()}
+
+
+def run_as_root(container: str, *command: str) -> subprocess.CompletedProcess:
+    return subprocess.run(["docker", "exec", "--user", "root", container, *command], capture_output=True, text=True, timeout=60)
+
+
+@contextlib.contextmanager
+def listening_on_the_host() -> Iterator[int]:
+    server = http.server.ThreadingHTTPServer(("0.0.0.0", 0), http.server.BaseHTTPRequestHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@contextlib.contextmanager
+def metadata_address() -> Iterator[None]:
+    """Give the clouds' metadata address to an interface that leads nowhere, so that no packet for it leaves this machine."""
+    interface = f"mhtest{secrets.token_hex(3)}"
+    subprocess.run(["ip", "link", "add", interface, "type", "bridge"], check=True)
+    try:
+        subprocess.run(["ip", "addr", "add", f"{METADATA}/32", "dev", interface], check=True)
+        subprocess.run(["ip", "link", "set", interface, "up"], check=True)
+        route = subprocess.run(["ip", "route", "get", METADATA], check=True, capture_output=True, text=True).stdout
+        assert route.startswith("local "), route
+        yield
+    finally:
+        subprocess.run(["ip", "link", "delete", interface], check=True)
+
+
+def test_of_the_hub_only_two_ports_answer_by_name_and_by_address(people):
+    ann, bridge = container_of(people, "ann"), own_network(people, "ann")
+    address = next(entry["IPAddress"] for entry in inspect_networks(people.name).values() if entry["NetworkID"] == bridge["NetworkID"])
+    assert scan(ann, people.name, 1, 10_000) == HUB_PORTS_OPEN
+    assert scan(ann, address, 1, 10_000) == HUB_PORTS_OPEN
+    assert scan(ann, address, 22_000, 22_300) == set()
+
+
+def test_an_own_workspace_is_reached_and_anothers_is_not(people):
+    ann = container_of(people, "ann")
+    own, others = container_of(people, "ann", "second"), container_of(people, "bob")
+    (second,) = inspect_networks(own).values()
+    bob = own_network(people, "bob")
+    assert scan(ann, own, 8080) == {8080}
+    assert scan(ann, second["IPAddress"], 8080) == {8080}
+    assert people.request("GET", "/user/bob/api")[0] == 200  # bob's workspace answers where it is allowed
+    assert scan(ann, others, 8080) == set()
+    assert scan(ann, bob["IPAddress"], 8080) == set()
+    assert scan(container_of(people, "bob"), bob["IPAddress"], 8080) == {8080}
+
+
+def test_the_hubs_addresses_in_other_networks_are_out_of_reach(people):
+    ann, bob = container_of(people, "ann"), container_of(people, "bob")
+    mine = own_network(people, "ann")["NetworkID"]
+    foreign = [entry["IPAddress"] for entry in inspect_networks(people.name).values() if entry["NetworkID"] != mine]
+    assert foreign
+    theirs = next(entry["IPAddress"] for entry in inspect_networks(people.name).values() if entry["NetworkID"] == own_network(people, "bob")["NetworkID"])
+    assert scan(bob, theirs, 8081) == {8081}
+    for address in foreign:
+        assert scan(ann, address, 8081) | scan(ann, address, 8080) == set()
+
+
+def test_the_hub_does_not_forward_packets_and_a_workspace_can_not_set_a_route_through_it(people):
+    ann, bob = container_of(people, "ann"), own_network(people, "bob")
+    assert people.exec("cat", "/proc/sys/net/ipv4/ip_forward") == "0"
+    refused = run_as_root(ann, "ip", "route", "add", bob["IPAddress"], "via", own_network(people, "ann")["Gateway"])
+    assert refused.returncode != 0
+    assert "Operation not permitted" in refused.stderr
+
+
+def test_raw_frames_and_spoofing_tools_are_refused(people):
+    ann = container_of(people, "ann")
+    for program in (RAW_FRAME, RAW_IP):
+        refused = run_as_root(ann, "python3", "-c", program)
+        assert "Operation not permitted" in refused.stderr
+        allowed = docker("run", "--rm", "--label", f"mlhub.test={RUN}", "--cap-add", "NET_RAW", "--entrypoint", "python3", TEST_IMAGE, "-c", program)
+        assert allowed == "open"
+    refused = run_as_root(ann, "ip", "link", "set", "eth0", "address", "02:42:0a:40:00:99")
+    assert refused.returncode != 0
+
+
+def test_the_hosts_own_ports_are_shut(people, outsider):
+    ann = container_of(people, "ann")
+    with listening_on_the_host() as port:
+        (plain,) = inspect_networks(outsider).values()
+        assert scan(outsider, plain["Gateway"], port) == {port}
+        assert scan(ann, own_network(people, "ann")["Gateway"], port) == set()
+        assert scan(ann, plain["Gateway"], port) == set()
+
+
+def test_the_clouds_metadata_address_is_shut(people, outsider):
+    with metadata_address(), listening_on_the_host() as port:
+        assert scan(outsider, METADATA, port) == {port}
+        assert scan(container_of(people, "ann"), METADATA, port) == set()
+
+
+def test_the_hubs_data_engine_and_secrets_are_not_in_a_workspace(people):
+    ann = container_of(people, "ann")
+    assert run_as_root(ann, "sh", "-c", "ls /var/run/docker.sock /data /run/mlhub").returncode != 0
+    assert run_as_root(people.name, "sh", "-c", "ls -d /var/run/docker.sock /data /run/mlhub").returncode == 0
+    mounts = json.loads(docker("inspect", "--format", "{{json .Mounts}}", ann))
+    assert all(mount["Type"] == "volume" for mount in mounts)
+    secret = people.exec("cat", "/data/proxy_auth_token")
+    assert secret not in run_as_root(ann, "sh", "-c", "cat /proc/*/environ | tr '\\0' '\\n'").stdout
+
+
+def test_a_workspaces_token_opens_its_owners_data_and_nobody_elses(people):
+    call = 'curl -s -o /dev/null -w "%{http_code}" -H "Authorization: token $JUPYTERHUB_API_TOKEN" -X'
+    ann = container_of(people, "ann")
+
+    def ask(method: str, path: str) -> str:
+        return run_as_root(ann, "sh", "-c", f"{call} {method} http://{people.name}:8081/hub/api/{path}").stdout
+
+    assert ask("GET", "user") == "200"
+    assert ask("GET", "users/bob") in ("403", "404")
+    assert ask("GET", "users") in ("200", "403")
+    assert ask("DELETE", "users/bob/server") in ("403", "404")
+    assert ask("POST", "users/mallory") == "403"
+    assert ask("POST", "shutdown") == "403"
+    assert ask("GET", "proxy") == "403"
+    assert people.is_workspace_ready("bob")

@@ -1,0 +1,78 @@
+"""Stop, start and restart of the hub's container: same data, same address for workspaces, other variables take effect."""
+
+from __future__ import annotations
+
+from tests.image.conftest import docker
+from tests.image.wire import is_answered
+
+
+def is_running(container: str) -> bool:
+    return docker("inspect", "--format", "{{.State.Running}}", container) == "true"
+
+
+def read_start(container: str) -> str:
+    return docker("inspect", "--format", "{{.Id}} {{.State.StartedAt}}", container)
+
+
+def test_a_restart_keeps_workspaces_running_and_reachable(hub):
+    hub.start_workspace("ann")
+    hub.start_workspace("ann", "second")
+    started = {name: read_start(name) for name in hub.containers()}
+    assert len(started) == 2
+    docker("restart", "--time", "20", hub.name)
+    hub.read_port()
+    hub.wait_until_ready()
+    hub.wait_for(lambda: is_answered(hub.port, "/user/ann/api"), "the workspace is reached again", 15)
+    hub.wait_for(lambda: is_answered(hub.port, "/user/ann/second/api"), "the other one too", 15)
+    assert {name: read_start(name) for name in hub.containers()} == started
+    assert hub.is_workspace_ready("ann")
+    assert hub.is_workspace_ready("ann", "second")
+
+
+def test_a_stopped_workspace_and_its_data_are_still_there_after_a_restart(hub):
+    hub.start_workspace("bob")
+    container = next(name for name in hub.containers() if name.endswith("--bob"))
+    docker("exec", container, "sh", "-c", "echo precious > /workspace/file")
+    hub.stop_workspace("bob")
+    docker("restart", "--time", "20", hub.name)
+    hub.read_port()
+    hub.wait_until_ready()
+    assert not is_running(container)
+    hub.start_workspace("bob")
+    container = next(name for name in hub.containers() if name.endswith("--bob"))
+    assert docker("exec", container, "cat", "/workspace/file") == "precious"
+
+
+def test_a_hub_that_was_killed_as_a_whole_starts_again(hub):
+    hub.start_workspace("ann")
+    started = {name: read_start(name) for name in hub.containers()}
+    docker("kill", hub.name)
+    docker("start", hub.name)
+    hub.read_port()
+    hub.wait_until_ready()
+    hub.wait_for(lambda: is_answered(hub.port, "/user/ann/api"), "the workspace is reached again", 15)
+    assert {name: read_start(name) for name in hub.containers()} == started
+
+
+def test_a_stop_ends_every_program_politely_and_leaves_workspaces_alone(hub):
+    hub.start_workspace("ann")
+    docker("stop", "--time", "20", hub.name)
+    state = docker("inspect", "--format", "{{.State.ExitCode}} {{.State.OOMKilled}}", hub.name)
+    assert state == "0 false", hub.logs()[-2000:]
+    assert all(is_running(name) for name in hub.containers() if name.endswith("--ann"))
+    docker("start", hub.name)
+    hub.read_port()
+    hub.wait_until_ready()
+
+
+def test_other_variables_take_effect_with_the_same_data(make_hub):
+    hub = make_hub()
+    hub.start_workspace("ann")
+    token = hub.exec("cat", "/data/proxy_auth_token")
+    hub.recreate(SSL_ENABLED="true", MLHUB_HOSTNAMES="hub.example")
+    hub.scheme = "https"
+    hub.wait_for(lambda: hub.request("GET", "/user/ann/api")[0] == 200, "the workspace is reached over TLS", 20)
+    assert hub.exec("cat", "/data/proxy_auth_token") == token
+    hub.recreate(SSL_ENABLED="false", MLHUB_BASE_URL="/lab")
+    hub.scheme = "http"
+    assert hub.request("GET", "/lab/hub/login", headers={})[0] == 200

@@ -1,0 +1,478 @@
+"""The site's policy decides what a workspace gets, and says which rule made each value."""
+
+from __future__ import annotations
+
+import math
+
+import jsonschema
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mlhub.errors import OptionsError
+from mlhub.workspace.decision import Ledger, decide
+from mlhub.workspace.expiry import extend_expiry, keep_expiry, make_expiry, remaining_seconds
+from mlhub.workspace.offer import make_offer, make_options_schema
+from mlhub.workspace.options import FieldsError, WorkspaceOptions
+from mlhub.workspace.policy import Host, Person, SitePolicy, SpawnerDefaults
+from mlhub.workspace.policy_file import read_policy
+from mlhub.workspace.quota import Holding
+
+GIB, MIB = 2**30, 2**20
+ALICE = Person("alice")
+HOST = Host(cpus=8, memory_bytes=16 * GIB, gpus=("GPU-aaaa", "GPU-bbbb", "GPU-cccc"))
+DEFAULTS = SpawnerDefaults(image="registry.example.org/base:1", workspace_images=("registry.example.org/r:1",))
+CATALOGUE = """
+images:
+  - {name: python, image: "example.org/python:1", port: 8888, mount_point: /home/me, cmd: [start]}
+  - {name: gpu, image: "example.org/gpu:1", options: [gpus]}
+  - {name: secret, image: "example.org/secret:1"}
+"""
+
+
+def ask(text="", person=ALICE, host=HOST, held=(), server="", **options):
+    """Decide by a policy written as YAML."""
+    policy = read_policy(text, "policy.yaml")
+    return decide(policy, person, WorkspaceOptions.from_rest(options), host=host, defaults=DEFAULTS, held=held, server=server)
+
+
+def refuse(*args, **kwargs):
+    """Return sentence and rule of each field that is refused."""
+    with pytest.raises(FieldsError) as caught:
+        ask(*args, **kwargs)
+    return {name: f"{sentence} [{caught.value.rules.get(name)}]" for name, sentence in caught.value.fields.items()}
+
+
+# without a file
+
+
+def test_without_a_file_a_workspace_gets_the_host_without_the_hubs_share():
+    decision = ask()
+    assert (decision.cpu_limit, decision.mem_limit, decision.shm_size) == (7, 15 * GIB, 256 * MIB)
+    assert (decision.gpus, decision.days_to_live, decision.is_mount_volume, decision.ssh) == ((), None, True, True)
+    assert decision.image.reference == "registry.example.org/base:1"
+    assert "host without what is reserved" in str(decision.reasons["cpu_limit"])
+
+
+def test_without_a_file_people_may_ask_for_what_the_original_let_them_ask():
+    decision = ask(
+        cpu_limit=1.5, mem_limit=2, gpus="all", env="A=1", days_to_live=3, image="registry.example.org/r:1", is_mount_volume=False
+    )
+    assert (decision.cpu_limit, decision.mem_limit, decision.gpus) == (1.5, 2 * GIB, ("0", "1", "2"))
+    assert (dict(decision.env), decision.days_to_live, decision.is_mount_volume) == ({"A": "1"}, 3, False)
+
+
+def test_without_a_file_only_administrators_may_use_other_images():
+    assert "not offered" in refuse(image="me/mine:1")["image"]
+    assert ask(person=Person("root", is_admin=True), image="me/mine:1").image.entry is None
+
+
+@pytest.mark.parametrize(("cpus", "cap"), [(1, 0.5), (2, 1), (3, 2), (64, 63)])
+def test_the_hub_keeps_a_core_and_never_more_than_half_of_a_small_host(cpus, cap):
+    assert ask(host=Host(cpus=cpus)).cpu_limit == cap
+    assert f"at most {cap:g}" in refuse(host=Host(cpus=cpus), cpu_limit=cap + 0.01)["cpu_limit"]
+
+
+def test_on_an_unknown_host_nothing_is_limited_that_no_rule_limits():
+    decision = ask(host=Host())
+    assert (decision.cpu_limit, decision.mem_limit) == (None, None)
+    assert ask(host=Host(), gpus="all").gpus == ("all",)
+
+
+def test_plain_limits_of_the_user_config_are_default_and_maximum():
+    defaults = SpawnerDefaults(image="a", cpu_limit=2, mem_limit=4 * GIB)
+    decision = decide(SitePolicy(), ALICE, WorkspaceOptions(), host=HOST, defaults=defaults)
+    assert (decision.cpu_limit, decision.mem_limit) == (2, 4 * GIB)
+    assert "c.Spawner.cpu_limit" in str(decision.reasons["cpu_limit"])
+    with pytest.raises(FieldsError, match=r"at most 2\..*c\.Spawner\.cpu_limit"):
+        decide(SitePolicy(), ALICE, WorkspaceOptions.from_rest({"cpu_limit": 3}), host=HOST, defaults=defaults)
+    raised = read_policy("everyone: {cpu_limit: {max: 4}}")
+    assert decide(raised, ALICE, WorkspaceOptions.from_rest({"cpu_limit": 3}), host=HOST, defaults=defaults).cpu_limit == 3
+    assert decide(raised, ALICE, WorkspaceOptions(), host=HOST, defaults=defaults).cpu_limit == 2
+
+
+# which rule holds
+
+LAYERS = """
+everyone: {cpu_limit: {default: 1, max: 2}, mem_limit: {max: 2G}}
+groups:
+  small: {cpu_limit: {max: 1}}
+  large: {cpu_limit: {max: 4}}
+admins: {cpu_limit: {max: 5}}
+users:
+  eve: {cpu_limit: {max: 6}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("person", "maximum", "place"),
+    [
+        (Person("a"), 2, "everyone.cpu_limit.max, policy.yaml:2"),
+        (Person("a", ("small",)), 1, "groups.small.cpu_limit.max, policy.yaml:4"),
+        (Person("a", ("large", "small")), 4, "groups.large.cpu_limit.max, policy.yaml:5"),
+        (Person("a", ("unknown",)), 2, "everyone.cpu_limit.max, policy.yaml:2"),
+        (Person("a", ("large",), is_admin=True), 5, "admins.cpu_limit.max, policy.yaml:6"),
+        (Person("eve", ("small",), is_admin=True), 6, "users.eve.cpu_limit.max, policy.yaml:8"),
+    ],
+)
+def test_for_each_key_the_last_rule_that_says_something_holds(person, maximum, place):
+    assert ask(LAYERS, person, cpu_limit=maximum).cpu_limit == maximum
+    sentence = refuse(LAYERS, person, cpu_limit=maximum + 0.5)["cpu_limit"]
+    assert f"at most {maximum}." in sentence
+    assert place in sentence
+    assert ask(LAYERS, person).mem_limit == 2 * GIB
+
+
+def test_a_default_above_the_maximum_is_cut_and_says_so():
+    decision = ask("everyone: {cpu_limit: {default: 4}}\ngroups: {small: {cpu_limit: {max: 1}}}", Person("a", ("small",)))
+    assert decision.cpu_limit == 1
+    assert "default 4 of everyone.cpu_limit.default, policy.yaml:1, cut" in str(decision.reasons["cpu_limit"])
+
+
+def test_unlimited_lifts_a_maximum_but_not_the_hubs_share():
+    text = "everyone: {cpu_limit: {max: 1}}\nusers: {alice: {cpu_limit: {max: unlimited}}}"
+    assert ask(text, cpu_limit=7).cpu_limit == 7
+    assert "cpu_limit" in refuse(text, cpu_limit=8)
+    assert ask("reserve: {cpu_limit: 0}\n" + text, cpu_limit=8).cpu_limit == 8
+
+
+def test_every_value_of_a_decision_has_a_reason():
+    decision = ask(CATALOGUE, cpu_limit=2)
+    assert set(decision.reasons) == set(decision.describe()) == set(decision.explain())
+    assert decision.explain()["cpu_limit"]["value"] == "2"
+
+
+# images
+
+
+def test_an_image_is_chosen_by_name_or_reference_with_all_that_is_known_of_it():
+    for choice in (
+        {"image": "python"},
+        {"defined_image": "example.org/python:1"},
+        {"is_custom_image": True, "custom_image": "example.org/python:1"},
+    ):
+        image = ask(CATALOGUE, **choice).image
+        assert (image.reference, image.entry.port, image.entry.mount_point, image.entry.cmd) == (
+            "example.org/python:1",
+            8888,
+            "/home/me",
+            ("start",),
+        )
+
+
+def test_a_custom_image_never_turns_into_a_name_of_the_catalogue():
+    text = CATALOGUE + "everyone: {custom_images: true}"
+    assert ask(text, is_custom_image=True, custom_image="python").image.reference == "python"
+    assert ask(text, image="python").image.reference == "example.org/python:1"
+
+
+def test_an_image_that_is_not_for_somebody_stays_closed_by_every_name():
+    text = CATALOGUE + "everyone: {images: [python, gpu], custom_images: true}"
+    for choice in (
+        {"image": "secret"},
+        {"image": "example.org/secret:1"},
+        {"is_custom_image": True, "custom_image": "example.org/secret:1"},
+    ):
+        assert "everyone.images, policy.yaml:6" in refuse(text, **choice)["image"]
+    assert ask(text + "\nusers: {alice: {images: ['*']}}", image="secret").image.entry.name == "secret"
+
+
+def test_custom_images_may_be_limited_to_a_registry():
+    text = CATALOGUE + "everyone: {custom_images: ['example.org/team/*', 'docker.io/library/*']}"
+    assert ask(text, image="example.org/team/x:1").image.entry is None
+    assert ask(text, image="debian:13").image.reference == "debian:13"
+    for image in ("example.org/other", "example.org.evil.com/team/x", "evil/example.org/team/x", "me/mine"):
+        assert "image" in refuse(text, image=image)
+
+
+def test_the_default_image_is_one_that_the_person_may_use():
+    assert ask(CATALOGUE + "everyone: {default_image: gpu}").image.entry.name == "gpu"
+    assert ask(CATALOGUE + "everyone: {default_image: gpu, images: [secret]}").image.entry.name == "secret"
+    assert "No image is offered" in refuse("images: []")["image"]
+
+
+def test_an_option_that_image_or_rule_do_not_offer_is_refused_unless_it_changes_nothing():
+    assert "images.gpu.options" in refuse(CATALOGUE, image="gpu", cpu_limit=2)["cpu_limit"]
+    assert ask(CATALOGUE, image="gpu", gpus="0").gpus == ("0",)
+    text = CATALOGUE + "everyone: {options: [image], cpu_limit: {default: 2}}"
+    assert "everyone.options" in refuse(text, cpu_limit=1)["cpu_limit"]
+    assert "can not be chosen" in refuse(text, is_mount_volume=False)["is_mount_volume"]
+    assert ask(text, cpu_limit=2, is_mount_volume=True).cpu_limit == 2
+
+
+# the other options
+
+
+def test_days_to_live_are_never_more_than_the_maximum_and_for_ever_only_without_one():
+    assert ask("everyone: {days_to_live: {max: 7}}").days_to_live == 7
+    assert ask("everyone: {days_to_live: {max: 7, default: 2}}").days_to_live == 2
+    assert ask("everyone: {days_to_live: {default: 2}}", days_to_live=0).days_to_live is None
+    for days in (7.001, 0, 36500):
+        assert "at most 7 days" in refuse("everyone: {days_to_live: {max: 7}}", days_to_live=days)["days_to_live"]
+
+
+def test_shared_memory_is_never_larger_than_the_workspaces_memory():
+    assert ask(mem_limit="128M").shm_size == 128 * MIB
+    assert ask(mem_limit="1G", shm_size="1G").shm_size == GIB
+    assert "workspace's own memory" in refuse(mem_limit="1G", shm_size="2G")["shm_size"]
+    assert "everyone.shm_size.max" in refuse("everyone: {shm_size: {max: 64M}}", shm_size="65M")["shm_size"]
+
+
+def test_variables_are_allowed_and_denied_by_patterns():
+    text = "everyone: {env: {allow: ['MY_*', HTTP_PROXY], deny: ['MY_SECRET*']}}"
+    assert dict(ask(text, env="MY_COLOR=blue").env) == {"MY_COLOR": "blue"}
+    assert "env.deny" in refuse(text, env="MY_SECRET_KEY=x")["env"]
+    assert "env.allow" in refuse(text, env="COLOR=blue")["env"]
+
+
+GPUS = "everyone: {gpus: {max: 1, devices: [0, 1]}}"
+
+
+def test_gpus_are_limited_in_number_and_to_devices():
+    assert ask(GPUS, gpus="1").gpus == ("1",)
+    assert ask(GPUS, gpus="GPU-bbbb,1").gpus == ("GPU-bbbb",)
+    for gpus in ("2", "GPU-cccc", "0,1", "all", "3", "GPU-zzzz"):
+        assert "gpus" in refuse(GPUS, gpus=gpus)
+    assert ask("everyone: {gpus: {max: 2, devices: [0, 1]}}", gpus="all").gpus == ("0", "1")
+    assert "Leave it empty" in refuse("everyone: {gpus: {max: 0}}", gpus="0")["gpus"]
+
+
+def test_gpus_that_the_host_does_not_have_are_refused_and_left_out_of_defaults():
+    bare = Host(8, 16 * GIB, ())
+    assert "no GPU 0 here" in refuse(host=bare, gpus="0")["gpus"]
+    assert "none here" in refuse(host=bare, gpus="all")["gpus"]
+    assert ask("everyone: {gpus: {default: all}}", host=bare).gpus == ()
+    assert ask("everyone: {gpus: {default: all, max: 2}}").gpus == ("0", "1")
+    assert ask("everyone: {gpus: {default: all, max: 2}}", host=Host()).gpus == ()
+    assert "gpus" in refuse("everyone: {gpus: {max: 2}}", host=Host(), gpus="all")
+
+
+# totals
+
+TOTALS = "everyone: {total: {servers: 2, cpu_limit: 3, mem_limit: 4G, gpus: 1, volumes: 1}}"
+SMALL = {"cpu_limit": 1, "mem_limit": "1G", "is_mount_volume": False}
+
+
+@pytest.mark.parametrize(
+    ("runs", "asked", "field", "part"),
+    [
+        ([Holding("alice", "a"), Holding("alice", "b")], {}, "servers", "2 workspaces at once, 2 already do. Stop one"),
+        ([Holding("alice", "a", cpu_limit=2.5, mem_limit=0)], {}, "cpu_limit", "Ask for at most 0.5"),
+        ([], {"cpu_limit": 4}, "cpu_limit", "Ask for at most 3"),
+        ([Holding("alice", "a", cpu_limit=0, mem_limit=4 * GIB)], {}, "mem_limit", "Stop another one first"),
+        ([Holding("alice", "a", cpu_limit=0, mem_limit=0, gpus=1)], {"gpus": "0"}, "gpus", "1 GPU in all"),
+        ([Holding("alice", "a", cpu_limit=0, mem_limit=0, volumes=1)], {"is_mount_volume": True}, "is_mount_volume", "1 volume at once"),
+        ([Holding("alice", "a", cpu_limit=None, mem_limit=0)], {}, "cpu_limit", "without a limit"),
+    ],
+)
+def test_the_sum_over_a_persons_running_workspaces_is_limited(runs, asked, field, part):
+    sentence = refuse(TOTALS, held=runs, **{**SMALL, **asked})[field]
+    assert part in sentence
+    total = "volumes" if field == "is_mount_volume" else field
+    assert f"everyone.total.{total}, policy.yaml:1" in sentence
+
+
+def test_other_peoples_workspaces_and_the_same_one_started_again_do_not_count():
+    assert ask(TOTALS, held=[Holding("bob", str(n)) for n in range(9)], **SMALL)
+    assert ask(TOTALS, held=[Holding("alice", ""), Holding("alice", "b", cpu_limit=2, mem_limit=0)], **SMALL)
+
+
+def test_members_of_a_group_share_its_total_and_all_groups_hold():
+    text = "groups: {red: {group_total: {cpu_limit: 3}}, blue: {group_total: {servers: 1}}}"
+    runs = [Holding("bob", "", ("red",), cpu_limit=2), Holding("eve", "", ("blue",), cpu_limit=9)]
+    assert "The group red may have 3 CPUs in all" in refuse(text, Person("alice", ("red",)), held=runs, cpu_limit=2)["cpu_limit"]
+    assert "The group blue may run 1 workspace" in refuse(text, Person("alice", ("red", "blue")), held=runs, cpu_limit=1)["servers"]
+    assert ask(text, Person("alice", ("red",)), held=runs, cpu_limit=1)
+    assert ask(text, ALICE, held=runs, cpu_limit=7)
+    assert "All people together" in refuse("everyone: {group_total: {servers: 2}}", held=runs)["servers"]
+
+
+def test_twenty_starts_of_one_person_at_once_never_exceed_the_total():
+    policy = read_policy("everyone: {total: {servers: 3, cpu_limit: 2}}")
+    ledger, started, refused = Ledger(), [], 0
+    for number in range(20):
+        try:
+            started.append(
+                ledger.reserve(
+                    policy, ALICE, WorkspaceOptions.from_rest({"cpu_limit": 1}), server=f"s{number}", host=HOST, defaults=DEFAULTS
+                )
+            )
+        except FieldsError:
+            refused += 1
+    assert (len(started), refused) == (2, 18)
+    assert sum(holding.cpu_limit for holding in ledger.list_held()) == 2
+    ledger.release("alice", "s0")
+    ledger.reserve(policy, ALICE, WorkspaceOptions.from_rest({"cpu_limit": 1}), server="s19", host=HOST, defaults=DEFAULTS)
+    with pytest.raises(FieldsError):
+        ledger.reserve(policy, ALICE, WorkspaceOptions.from_rest({"cpu_limit": 1}), server="s0", host=HOST, defaults=DEFAULTS)
+
+
+def test_a_refused_restart_leaves_the_running_workspace_counted():
+    policy = read_policy("everyone: {total: {cpu_limit: 2}}")
+    ledger = Ledger()
+    ledger.reserve(policy, ALICE, WorkspaceOptions.from_rest({"cpu_limit": 1}), host=HOST, defaults=DEFAULTS)
+    with pytest.raises(FieldsError):
+        ledger.reserve(policy, ALICE, WorkspaceOptions.from_rest({"cpu_limit": 3}), host=HOST, defaults=DEFAULTS)
+    assert [holding.cpu_limit for holding in ledger.list_held()] == [1]
+
+
+def test_what_is_held_survives_a_restart_of_the_hub():
+    holding = ask(cpu_limit=2, gpus="0,1").to_holding("named")
+    assert Holding.from_state(holding.to_state()) == holding
+
+
+# expiry
+
+DAY = 86_400
+
+
+def test_a_workspace_expires_so_many_days_after_it_was_made_and_not_later_when_started_again():
+    assert make_expiry(2, now=1000.5) == 1000 + 2 * DAY
+    assert make_expiry(None, now=1000) == 0
+    assert keep_expiry(5000, 2, now=1000) == 5000
+    assert keep_expiry(1000 + 9 * DAY, 2, now=1000) == 1000 + 2 * DAY
+    assert keep_expiry(0, 2, now=1000) == 1000 + 2 * DAY
+    assert keep_expiry(5000, None, now=1000) == 5000
+    assert (remaining_seconds(5000, 1000), remaining_seconds(500, 1000), remaining_seconds(0, 1000)) == (4000, 0, None)
+
+
+def test_an_owner_puts_the_expiry_off_within_the_policy():
+    policy = read_policy("everyone: {days_to_live: {max: 7}}")
+    assert extend_expiry(policy, ALICE, "7", now=1000) == 1000 + 7 * DAY
+    for days in (8, 0, "nan", [1]):
+        with pytest.raises(FieldsError) as caught:
+            extend_expiry(policy, ALICE, days, now=1000)
+        assert "days_to_live" in caught.value.fields
+    assert extend_expiry(SitePolicy(), ALICE, 0, now=1000) == 0
+    with pytest.raises(FieldsError, match="can not be chosen"):
+        extend_expiry(read_policy("everyone: {options: [image]}"), ALICE, 1, now=1000)
+
+
+# what is offered
+
+
+def test_the_offer_shows_what_may_be_chosen_with_defaults_and_maxima():
+    text = (
+        CATALOGUE
+        + "everyone: {images: [python], options: [image, cpu_limit, gpus, days_to_live], cpu_limit: {default: 1, max: 2}, gpus: {max: 0}}"
+    )
+    offer = make_offer(read_policy(text), ALICE, host=HOST)
+    assert [entry.name for entry in offer.images] == ["python"]
+    assert (offer.fields["cpu_limit"].default, offer.fields["cpu_limit"].maximum) == ("1", "2")
+    assert [name for name, field in offer.fields.items() if field.is_choosable] == ["image", "cpu_limit", "days_to_live"]
+    schema = make_options_schema(offer)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate({"image": "python", "cpu_limit": 2}, schema)
+    for bad in ({"image": "secret"}, {"cpu_limit": 3}, {"gpus": "0"}, {"env": {}}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(bad, schema)
+
+
+# properties
+
+QUICK = settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+DEEP = settings(max_examples=10_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+CORES = st.sampled_from([0.01, 0.5, 1, 2, 4, 8, 16, 1000])
+SIZES = st.sampled_from(["16M", "64M", "1G", "4G", "8G", "16G", "64G"])
+
+
+def amounts(values):
+    """Generate rules of a default and a maximum that fit together."""
+    return st.lists(values, min_size=2, max_size=2).flatmap(
+        lambda pair: st.sampled_from(
+            [{}, {"max": pair[0]}, {"default": pair[0]}, {"default": pair[0], "max": pair[0]}, {"max": "unlimited"}]
+        )
+    )
+
+
+RULES = st.fixed_dictionaries(
+    {},
+    optional={
+        "cpu_limit": amounts(CORES),
+        "mem_limit": amounts(SIZES),
+        "shm_size": amounts(SIZES),
+        "days_to_live": st.sampled_from([{"max": 3}, {"default": 2}, {"default": 0}, {"max": "unlimited"}]),
+        "gpus": st.sampled_from([{"max": 0}, {"max": 1}, {"default": "all"}, {"devices": [1, 2]}, {"default": "0,1", "max": 1}]),
+        "options": st.lists(st.sampled_from(["image", "cpu_limit", "mem_limit", "gpus", "env"]), unique=True),
+        "custom_images": st.sampled_from([True, False, ["example.org/*"]]),
+        "total": st.sampled_from([{"servers": 1}, {"cpu_limit": 2}, {"mem_limit": "4G", "gpus": 1}]),
+    },
+)
+POLICIES = st.fixed_dictionaries({"everyone": RULES, "groups": st.dictionaries(st.sampled_from("ab"), RULES), "admins": RULES})
+OPTIONS = st.fixed_dictionaries(
+    {},
+    optional={
+        "cpu_limit": CORES,
+        "mem_limit": SIZES,
+        "shm_size": SIZES,
+        "days_to_live": st.sampled_from([0, 1, 3, 4, 1000]),
+        "gpus": st.sampled_from(["all", "none", "0", "2", "0,1", "GPU-aaaa", "GPU-zzzz", "7"]),
+        "image": st.sampled_from(["registry.example.org/base:1", "registry.example.org/r:1", "evil/x", "example.org/y"]),
+        "env": st.sampled_from(["A=1", {"B": "2"}]),
+        "is_mount_volume": st.booleans(),
+    },
+)
+PEOPLE = st.builds(Person, st.just("alice"), st.lists(st.sampled_from("abc"), unique=True).map(tuple), st.booleans())
+HOSTS = st.sampled_from([HOST, Host(), Host(cpus=1, memory_bytes=GIB, gpus=()), Host(2, 4 * GIB, None)])
+
+
+MAXIMA = ("cpu_limit", "mem_limit", "shm_size", "days_to_live", "gpus")
+
+
+def list_rules(data, person):
+    """List by plain means the rules that match, in their order."""
+    groups = [rule for group, rule in data["groups"].items() if group in person.groups]
+    return [data["everyone"], *groups, *([data["admins"]] if person.is_admin else [])]
+
+
+def find_maxima(data, person):
+    """Find by plain means what the last matching rules say, as one rule."""
+    said = {key: rule[key]["max"] for rule in list_rules(data, person) for key in MAXIMA if "max" in rule.get(key, {})}
+    return SitePolicy.model_validate({"everyone": {key: {"max": value} for key, value in said.items()}}).everyone
+
+
+def find_custom(data, person):
+    """Find by plain means whether some rule lets custom images in."""
+    return any(rule.get("custom_images") for rule in list_rules(data, person))
+
+
+def check_any_decision(data, options, person, host, held):
+    """No decision is above the maximum that applies, whatever was asked; everything else is a refusal with sentences."""
+    policy = SitePolicy.model_validate(data)
+    try:
+        decision = decide(policy, person, WorkspaceOptions.from_rest(options), host=host, defaults=DEFAULTS, held=held)
+    except OptionsError as error:
+        return all(sentence.isprintable() for sentence in error.fields.values())
+    parsed = find_maxima(data, person)
+    for key in MAXIMA[:4]:
+        value = getattr(decision, key)
+        limit = getattr(parsed, key).max if getattr(parsed, key) else math.inf
+        assert (math.inf if value is None else value) <= limit
+    assert host.cpus is None or decision.cpu_limit <= max(host.cpus / 2, host.cpus - 1)
+    assert host.memory_bytes is None or decision.mem_limit <= max(host.memory_bytes / 2, host.memory_bytes - GIB)
+    assert decision.mem_limit is None or decision.shm_size is None or decision.shm_size <= decision.mem_limit
+    assert parsed.gpus is None or len(decision.gpus) <= parsed.gpus.max
+    assert host.gpus is None or len(decision.gpus) <= len(host.gpus)
+    assert decision.image.entry is not None or person.is_admin or find_custom(data, person)
+    assert set(decision.reasons) == set(decision.describe())
+    # The same request again, with what it holds now: it does not count twice.
+    again = decide(policy, person, WorkspaceOptions.from_rest(options), host=host, defaults=DEFAULTS, held=[*held, decision.to_holding("")])
+    assert again == decision
+    return True
+
+
+HELD = st.sampled_from([(), (Holding("alice", "x", cpu_limit=1, mem_limit=GIB, gpus=1),), (Holding("bob", "x", ("a",), None, None, None),)])
+INPUTS = (POLICIES, OPTIONS, PEOPLE, HOSTS, HELD)
+
+
+@QUICK
+@given(*INPUTS)
+def test_no_decision_is_ever_above_its_maximum(data, options, person, host, held):
+    assert check_any_decision(data, options, person, host, held)
+
+
+@pytest.mark.deep
+@DEEP
+@given(*INPUTS)
+def test_ten_thousand_decisions_are_never_above_their_maximum(data, options, person, host, held):
+    assert check_any_decision(data, options, person, host, held)
