@@ -5,6 +5,7 @@ MLHubError
 ├── ConfigurationError   a user config, certificate or mount is wrong
 ├── WorkspaceError       a workspace can not be what was asked for
 │   ├── OptionsError     what a person asked for is malformed or not allowed
+│   │   └── FieldsError  the same, field by field (mlhub/workspace/options.py)
 │   └── NameTakenError   an object of that name exists and belongs to somebody else
 └── BackendError         the place where workspaces run can not do it now
     ├── EngineUnreachableError

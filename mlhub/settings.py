@@ -94,7 +94,12 @@ class Settings(BaseModel):
         (),
         description="Names and addresses under which people reach this hub, comma separated. They go into the generated certificate and into the printed address.",
     )
-    mlhub_port: int = Field(8080, ge=1, le=65535, description="Port under which the public port is published on the host. It only shows in printed addresses; `./scripts/up` publishes it.")
+    mlhub_port: int = Field(
+        8080,
+        ge=1,
+        le=65535,
+        description="Port under which the public port is published on the host. It only shows in printed addresses; `./scripts/up` publishes it.",
+    )
     mlhub_admin_password: SecretStr | None = Field(
         None,
         description="Create the user `admin` with this password at first boot instead of printing a one-time setup link. Also as `MLHUB_ADMIN_PASSWORD_FILE`.",
@@ -193,7 +198,9 @@ class Settings(BaseModel):
         taken = {8081: "the hub's"} | ({8080: "nginx's", 2222: "sshd's"} if self.start_nginx else {22: "sshd's"})
         for port in (self.chp_public_port, self.chp_api_port):
             if port in taken:
-                raise ValueError(f"ADDITIONAL_ARGS={self.additional_args!r} puts the proxy on port {port}, which is {taken[port]}. Choose another port.")
+                raise ValueError(
+                    f"ADDITIONAL_ARGS={self.additional_args!r} puts the proxy on port {port}, which is {taken[port]}. Choose another port."
+                )
         if not (self.start_nginx or self.start_jhub or self.start_chp or self.start_ssh):
             raise ValueError("START_NGINX, START_JHUB, START_CHP and START_SSH are all off: nothing would run. Leave at least one on.")
         return self

@@ -66,7 +66,12 @@ def make_chp(settings: Settings, addresses: Addresses, token: str) -> Program:
     # Later options win, so the site's own have the last word.
     command += site_words
     probe = {"name": "chp", "address": addresses.chp_public, "path": "/_chp_healthz", "expect": " 200 "}
-    environment = {**PLAIN_ENVIRONMENT, "NODE_ENV": "production", "NODE_OPTIONS": "--require /opt/chp/backlog.cjs", "CONFIGPROXY_AUTH_TOKEN": token}
+    environment = {
+        **PLAIN_ENVIRONMENT,
+        "NODE_ENV": "production",
+        "NODE_OPTIONS": "--require /opt/chp/backlog.cjs",
+        "CONFIGPROXY_AUTH_TOKEN": token,
+    }
     # The sockets are for their directory's group: nginx for the public one, the hub for the other.
     return Program("chp", account.wrap(command), environment, probe, sockets, umask=0o007)
 

@@ -60,4 +60,3 @@ class MLHub(JupyterHub):
     def _refuse(self, reason: Any) -> None:
         print(f"[MLHub] Error: {reason}", file=sys.stderr, flush=True)
         self.exit(EXIT_CONFIGURATION)
-

@@ -15,6 +15,7 @@ from traitlets import Any, Float
 
 # A look at a file costs next to nothing; a look at all routes does not where there are thousands.
 LOOK_AT_SOCKET_SECONDS = 0.1
+SOCKET_SCHEME = "http+unix://"
 
 
 class WatchedProxy(ConfigurableHTTPProxy):
@@ -29,19 +30,20 @@ class WatchedProxy(ConfigurableHTTPProxy):
         # ``self.app`` and its loop exist by now; the first look comes when the hub is up.
         self._watcher = asyncio.get_event_loop().create_task(self._watch())
 
-    def _read_socket_mark(self) -> int | None:
-        """Return what changes when the proxy makes its API's socket anew; None where it has none."""
+    def _read_socket_mark(self) -> tuple[int, int] | None:
+        """Return what changes when the proxy makes its API's socket anew; None where there is no socket."""
         try:
-            return os.stat(unquote(self.api_url.removeprefix("http+unix://"))).st_ino
+            status = os.stat(unquote(self.api_url.removeprefix(SOCKET_SCHEME)))
         except OSError:
             return None
+        return status.st_ino, status.st_ctime_ns
 
     async def _wait_for_next_look(self) -> None:
         """Wait for the interval, or, where a new socket tells sooner that the proxy was started anew, for that."""
         for _ in range(max(1, round(self.watch_seconds / LOOK_AT_SOCKET_SECONDS))):
             await asyncio.sleep(LOOK_AT_SOCKET_SECONDS)
             mark = self._read_socket_mark()
-            if mark is not None and mark != self._socket_mark:
+            if mark != self._socket_mark:
                 self._socket_mark = mark
                 return
 
@@ -50,8 +52,9 @@ class WatchedProxy(ConfigurableHTTPProxy):
             await self._wait_for_next_look()
             hub = self.app
             if not getattr(hub, "http_server", None):
-                self._socket_mark = self._read_socket_mark()
                 continue  # still starting: the hub itself pushes every route at the end of that
+            if self.api_url.startswith(SOCKET_SCHEME) and self._socket_mark is None:
+                continue  # it is being started: a request now would wait, in growing steps, past the moment when it answers
             try:
                 routes = await asyncio.wait_for(self.get_all_routes(), 5)
                 if routes.get(hub.hub.routespec, {}).get("data", {}).get("hub"):
@@ -59,5 +62,4 @@ class WatchedProxy(ConfigurableHTTPProxy):
                 self.log.warning("The proxy was started anew; pushing all routes again")
                 await self.check_routes(hub.users, hub._service_map, routes)
             except Exception as error:  # noqa: BLE001 - whatever is wrong with the proxy now, look again soon
-                self._socket_mark = None
                 self.log.debug("The proxy does not answer: %s", error)

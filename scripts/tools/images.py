@@ -39,6 +39,12 @@ HUB = Image(
 )
 WORKSPACE = Image("mltooling/ml-workspace:latest", "docker/workspace/Dockerfile", ("docker/workspace", "docker/requirements/workspace.txt"))
 TEST_WORKSPACE = Image("mlhub-test-workspace:latest", "docker/test-workspace/Dockerfile", ("docker/test-workspace",))
+# Its packages are those of the workspace image, so it changes with that one.
+TEST_STACKS = Image(
+    "mlhub-test-stacks:latest",
+    "docker/test-workspace/Dockerfile.stacks",
+    ("docker/test-workspace", "docker/workspace", "docker/requirements/workspace.txt"),
+)
 
 
 def ensure_base_image() -> str:

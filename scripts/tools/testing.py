@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tools.console import CACHE, ROOT, ToolError, main_with_sentences, run, stage
 from tools.engine import ensure_engine, install_packages
-from tools.images import HUB, TEST_WORKSPACE, WORKSPACE, ensure_image
+from tools.images import HUB, TEST_STACKS, TEST_WORKSPACE, WORKSPACE, ensure_image
 
 # In the order in which a failure teaches most: fast and pure first.
 FOLDERS = ("unit", "render", "hub", "contract", "docker", "image", "browser")
@@ -102,7 +102,7 @@ def check(python: Path) -> list[str]:
 def prepare_engine() -> None:
     """Make sure of an engine and of the images that the tests start."""
     print(f"Container engine {ensure_engine()}")
-    for image in (HUB, WORKSPACE, TEST_WORKSPACE):
+    for image in (HUB, WORKSPACE, TEST_WORKSPACE, TEST_STACKS):
         ensure_image(image)
 
 

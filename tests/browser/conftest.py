@@ -6,13 +6,14 @@ import importlib.util
 import re
 import secrets
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Locator, Page, Request, sync_playwright
 from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
@@ -41,7 +42,6 @@ def _load_containers() -> Any:
 
 containers = _load_containers()
 make_hub = containers.make_hub
-pytest_runtest_makereport = containers.pytest_runtest_makereport
 
 
 @dataclass
@@ -55,6 +55,7 @@ class Person:
     sockets: list[str] = field(default_factory=list)
     executed: list[str] = field(default_factory=list)
     interruptions: list[str] = field(default_factory=list)
+    was_interrupted: bool = False
 
     def visit(self, path: str) -> Page:
         """Open a path of the hub."""
@@ -65,7 +66,7 @@ class Person:
         """Do what loads a page, and load it again while Chromium broke off one of its files.
 
         Chromium drops connections whenever the machine gets or loses a network interface, as it does
-        with every container that anybody starts: https://issues.chromium.org/issues/41118542
+        with every container that anybody starts (net::ERR_NETWORK_CHANGED).
         """
         for attempt in range(4):
             self.interruptions.clear()
@@ -78,18 +79,18 @@ class Person:
             if not self.interruptions:
                 return
 
-    def wait_in_lab(self, selector: str) -> Locator:
-        """Wait until JupyterLab shows something; load it again where Chromium broke it off."""
+    def wait_in_lab(self, selector: str, seconds: float = 90) -> Locator:
+        """Wait until JupyterLab shows something; load it again as soon as Chromium broke off one of its files."""
         locator = self.page.locator(selector).first
-        for _ in range(4):
-            self.interruptions.clear()
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
             try:
-                locator.wait_for(timeout=20_000)
-            except PlaywrightTimeout:
-                self.load(self.page.reload)
-            else:
+                locator.wait_for(timeout=2_000)
                 return locator
-        raise AssertionError(f"JupyterLab does not show {selector}")
+            except PlaywrightTimeout:
+                if self.interruptions:
+                    self.load(self.page.reload)
+        raise AssertionError(f"JupyterLab does not show {selector} within {seconds} s")
 
     def sign_in(self, username: str, password: str = PASSWORD) -> None:
         """Fill in the sign-in form and send it."""
@@ -130,6 +131,19 @@ class Person:
         return [line for line in self.complaints if ("/hub/" in line or "policy" in line.lower()) and INTERRUPTED not in line]
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Iterator[None]:
+    """Show what the browser complained about, and the end of the hubs' logs, when a test fails."""
+    report = yield
+    if report.when == "call" and report.failed:
+        for value in getattr(item, "funcargs", {}).values():
+            for person in getattr(value, "people", []):
+                report.sections.append((f"browser at {person.page.url}", "\n".join([*person.complaints, *person.interruptions])))
+            if isinstance(value, containers.Hub):
+                report.sections.append((f"log of {value.name}", value.logs()[-6000:]))
+    return report
+
+
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Return the system's Chromium."""
@@ -157,22 +171,29 @@ def open_window(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Ca
             if message.type == "error":
                 person.complaints.append(f"{message.text} ({message.location.get('url')})")
 
+        def answer(dialog: Dialog) -> None:
+            # JupyterLab asks before one leaves it; any other dialog comes from a script that should not run.
+            if dialog.type != "beforeunload":
+                person.executed.append(dialog.message)
+            dialog.accept()
+
         def note(failed: Request) -> None:
             if INTERRUPTED in (failed.failure or ""):
                 person.interruptions.append(failed.url)
+                person.was_interrupted = True
 
         person.page.on("console", hear)
         person.page.on("requestfailed", note)
         person.page.on("pageerror", lambda error: person.complaints.append(f"{error} (script of {person.page.url})"))
-        person.page.on("dialog", lambda dialog: (person.executed.append(dialog.message), dialog.dismiss()))
+        person.page.on("dialog", answer)
         person.page.on("websocket", lambda socket: person.sockets.append(socket.url))
         return person
 
+    open_at.people = people  # type: ignore[attr-defined]
     failed_before = request.session.testsfailed
     yield open_at
     if request.session.testsfailed > failed_before:
         for number, person in enumerate(people):
-            request.node.add_report_section("call", "browser", "\n".join(person.complaints) or "no complaints")
             if not person.page.is_closed():
                 person.shoot(f"failed-{re.sub('[^a-z0-9]+', '-', request.node.name.lower())}-{number}")
     for person in people:

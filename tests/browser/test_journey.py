@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 
 import pytest
+from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import Page, expect
 
-
-@pytest.fixture(scope="module", params=["http", "https"])
-def fresh_hub(request, make_hub):
-    """Return a hub that nobody has used yet."""
-    environment = {"SSL_ENABLED": "true", "MLHUB_HOSTNAMES": "127.0.0.1"} if request.param == "https" else {}
-    return make_hub("", **environment)
+# Asks the workspace for the file as it is on its disk.
+READ_SAVED_OUTPUT = """async wanted => {
+    const token = document.cookie.match(/(?:^|; )_xsrf=([^;]+)/)[1];
+    const answer = await fetch("/user/admin/api/contents/answer.ipynb", {headers: {"X-XSRFToken": token}});
+    return answer.ok && JSON.stringify((await answer.json()).content.cells[0].outputs).includes(wanted);
+}"""
 
 
 def run_cell(me, code: str, answer: str) -> None:
@@ -35,14 +36,30 @@ def run_cell(me, code: str, answer: str) -> None:
     name.wait_for(state="detached")
 
 
-def test_a_first_day_from_the_setup_code_to_a_deleted_server(fresh_hub, open_window, setup_code):
-    me = open_window(fresh_hub)
-    page, scheme = me.page, fresh_hub.scheme
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_first_day_from_the_setup_code_to_a_deleted_server(scheme, make_hub, open_window, setup_code):
+    environment = {"SSL_ENABLED": "true", "MLHUB_HOSTNAMES": "127.0.0.1"} if scheme == "https" else {}
+    for attempt in range(3):
+        hub = make_hub("", **environment)
+        me = open_window(hub)
+        try:
+            live_through_a_day(hub, me, setup_code(hub))
+            return
+        except (PlaywrightError, AssertionError):
+            # Chromium breaks off whatever it is connecting when a container comes or goes on this machine,
+            # most of all TLS handshakes. That says nothing about the hub; anything else does.
+            if not me.was_interrupted or attempt == 2:
+                raise
+
+
+def live_through_a_day(hub, me, code: str) -> None:
+    """Go from the setup code to a deleted server."""
+    page, scheme = me.page, hub.scheme
 
     # Sign up with the one-time code, sign in.
-    me.visit(f"/hub/signup?setup={setup_code(fresh_hub)}")
+    me.visit(f"/hub/signup?setup={code}")
     me.shoot(f"{scheme}-1-sign-up")
-    me.sign_up(setup_code=setup_code(fresh_hub))
+    me.sign_up(setup_code=code)
     page.locator("#signin_link").click()
     me.sign_in("admin")
     page.wait_for_url("**/hub/home")
@@ -57,7 +74,7 @@ def test_a_first_day_from_the_setup_code_to_a_deleted_server(fresh_hub, open_win
     channels = [url for url in me.sockets if re.search(r"/user/admin/api/kernels/[^/]+/channels", url)]
     assert channels
     assert all(url.startswith("wss:" if scheme == "https" else "ws:") for url in channels)
-    page.wait_for_function("async () => (await (await fetch('/user/admin/api/contents/answer.ipynb')).text()).includes('42')")
+    page.wait_for_function(READ_SAVED_OUTPUT, arg="42", timeout=20_000)
     me.shoot(f"{scheme}-3-lab")
 
     # Stop; start again: the file is still there, with its output.
@@ -78,7 +95,7 @@ def test_a_first_day_from_the_setup_code_to_a_deleted_server(fresh_hub, open_win
     me.visit("/hub/home")
     expect(page.get_by_role("row", name="second-try")).to_contain_text("Running")
     me.shoot(f"{scheme}-4-home")
-    assert len(fresh_hub.containers()) == 2
+    assert len(hub.containers()) == 2
     page.get_by_role("button", name="Stop second-try").click()
     page.get_by_role("button", name="Delete second-try").click(timeout=40_000)
     page.get_by_role("dialog").get_by_role("button", name="Delete").click()

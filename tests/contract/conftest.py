@@ -1,8 +1,8 @@
 """One hub at hand for each backend, so that one suite judges all of them alike."""
 
+import docker
 import pytest
 
-import docker
 from mlhub.backends.docker.spawner import MLHubDockerSpawner
 from mlhub.backends.fake import FakeBackend, FakeSpawner
 from tests.docker.conftest import HubAtHand, clean_engine, client, hub_name, image, remove_leftovers  # noqa: F401 (fixtures)

@@ -13,6 +13,7 @@ import tarfile
 import time
 from pathlib import Path
 
+import docker
 import pytest
 from jupyterhub import orm
 from jupyterhub.objects import Hub
@@ -20,7 +21,6 @@ from jupyterhub.roles import assign_default_roles, create_role, get_default_role
 from jupyterhub.user import User
 from traitlets.config import Config
 
-import docker
 from mlhub.backends.docker.spawner import MLHubDockerSpawner
 
 logging.getLogger("traitlets").setLevel(logging.INFO)

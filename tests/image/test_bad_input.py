@@ -108,7 +108,10 @@ def test_a_certificate_that_can_not_be_served_is_refused(make_brief_hub, tmp_pat
         ("raise SystemExit('no licence')\n", r"jupyterhub_user_config.py, line 1: SystemExit: no licence"),
         ("c.JupyterHub.spawner_class = 'nowhere.NoSpawner'\n", r"c.JupyterHub.spawner_class = 'nowhere.NoSpawner' can not be imported"),
         ("c.JupyterHub.spawner_class = 'pathlib.Path'\n", r"c.JupyterHub.spawner_class = 'pathlib.Path' is not a subclass of"),
-        ("c.JupyterHub.authenticator_class = 'nowhere.NoAuth'\n", r"c.JupyterHub.authenticator_class = 'nowhere.NoAuth' can not be imported"),
+        (
+            "c.JupyterHub.authenticator_class = 'nowhere.NoAuth'\n",
+            r"c.JupyterHub.authenticator_class = 'nowhere.NoAuth' can not be imported",
+        ),
         ("c.JupyterHub.proxy_class = 'nowhere.NoProxy'\n", r"c.JupyterHub.proxy_class = 'nowhere.NoProxy' can not be imported"),
         ("c.JupyterHub.base_url = '/elsewhere'\n", r"sets c.JupyterHub.base_url to '/elsewhere'.*MLHUB_BASE_URL"),
         ("c.ConfigurableHTTPProxy.should_start = True\n", r"sets c.ConfigurableHTTPProxy.should_start to True.*START_CHP"),
@@ -131,7 +134,9 @@ def test_a_read_only_data_directory_is_refused_and_kept_as_it_was(make_brief_hub
     data.mkdir()
     (data / "jupyterhub.sqlite").write_bytes(b"precious")
     hub = make_brief_hub(start=False, data=("--volume", f"{data}:/data:ro"))
-    assert_one_sentence(hub.run_until_it_ends(), r"data directory /data can not be written \(Read-only file system\).*--volume jupyterhub_data:/data")
+    assert_one_sentence(
+        hub.run_until_it_ends(), r"data directory /data can not be written \(Read-only file system\).*--volume jupyterhub_data:/data"
+    )
     assert (data / "jupyterhub.sqlite").read_bytes() == b"precious"
 
 
@@ -230,7 +235,10 @@ def test_a_second_hub_of_the_same_name_is_refused_and_the_first_one_keeps_workin
     assert hub.request("GET", "/user/bob/api")[0] == 200
 
 
-@pytest.mark.parametrize(("program", "place"), [("nginx", "/usr/sbin/nginx"), ("sshd", "/usr/sbin/sshd"), ("chp", "/opt/chp/node_modules/.bin/configurable-http-proxy")])
+@pytest.mark.parametrize(
+    ("program", "place"),
+    [("nginx", "/usr/sbin/nginx"), ("sshd", "/usr/sbin/sshd"), ("chp", "/opt/chp/node_modules/.bin/configurable-http-proxy")],
+)
 def test_a_program_that_can_not_start_ends_the_container_with_a_sentence(make_brief_hub, program, place):
     ended = make_brief_hub(start=False, mounts=(f"/bin/false:{place}:ro",)).run_until_it_ends(90)
     assert ended.code != 0
@@ -251,7 +259,9 @@ def test_a_proxy_on_another_port_is_followed(make_brief_hub):
 
 def test_check_renders_and_ends(make_brief_hub):
     hub = make_brief_hub(start=False)
-    result = subprocess.run(["docker", "run", "--name", hub.name, *hub.arguments, IMAGE, "--check"], capture_output=True, text=True, timeout=60)
+    result = subprocess.run(
+        ["docker", "run", "--name", hub.name, *hub.arguments, IMAGE, "--check"], capture_output=True, text=True, timeout=60
+    )
     assert result.returncode == 0, result.stdout + result.stderr
     assert "The configuration is fine: chp, hub, sshd, nginx" in result.stdout
 

@@ -117,7 +117,9 @@ def test_named_servers_switched_off_are_refused_for_everybody(updated, user):
     for headers in (updated.headers, {"Authorization": f"token {token}"}):
         status, _, body = updated.request("POST", f"/hub/api/users/{user}/servers/second", {}, headers=headers)
         assert status in (400, 403), body
-    assert not docker("ps", "--all", "--quiet", "--filter", f"label=mlhub.origin={updated.name}", "--filter", "label=mlhub.server_name=second")
+    assert not docker(
+        "ps", "--all", "--quiet", "--filter", f"label=mlhub.origin={updated.name}", "--filter", "label=mlhub.server_name=second"
+    )
 
 
 def test_a_value_for_one_spawner_class_wins_over_the_general_one_and_over_the_defaults(assigned):

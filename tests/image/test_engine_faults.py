@@ -150,6 +150,7 @@ class OwnEngine:
             self._process.wait(60)
 
     def remove_network(self) -> None:
+        subprocess.run(["umount", str(self.folder / "exec" / "netns" / "default")], check=False, capture_output=True)
         subprocess.run(["ip", "netns", "delete", self.name], check=False)
         subprocess.run(["ip", "link", "delete", f"{self.name}o"], check=False, capture_output=True)
 

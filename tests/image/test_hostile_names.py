@@ -134,7 +134,16 @@ def test_a_user_named_like_anothers_container_gets_nothing_of_it(hub):
 
 def test_a_foreign_container_under_the_name_is_refused_and_left_alone(hub):
     name = f"ws-{hub.name}--squatted"
-    foreign = docker("create", "--name", name, "--label", f"mlhub.origin={hub.name}", "--label", "mlhub.user=somebody-else", "mlhub-test-workspace:latest")
+    foreign = docker(
+        "create",
+        "--name",
+        name,
+        "--label",
+        f"mlhub.origin={hub.name}",
+        "--label",
+        "mlhub.user=somebody-else",
+        "mlhub-test-workspace:latest",
+    )
     try:
         assert start(hub, "squatted") == 409
         assert docker("inspect", "--format", "{{.Id}}", name) == foreign

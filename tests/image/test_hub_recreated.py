@@ -17,7 +17,9 @@ def is_reached(hub, user: str) -> bool:
 
 def calls_the_hub(container: str, hub_name: str) -> bool:
     """Tell whether a workspace reaches the hub's API under the name and with the token that it was born with."""
-    command = f'curl -s -o /dev/null -w "%{{http_code}}" -H "Authorization: token $JUPYTERHUB_API_TOKEN" http://{hub_name}:8081/hub/api/user'
+    command = (
+        f'curl -s -o /dev/null -w "%{{http_code}}" -H "Authorization: token $JUPYTERHUB_API_TOKEN" http://{hub_name}:8081/hub/api/user'
+    )
     return docker("exec", container, "sh", "-c", command, check=False) == "200"
 
 

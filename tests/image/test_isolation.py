@@ -139,7 +139,11 @@ def test_the_hubs_addresses_in_other_networks_are_out_of_reach(people):
     mine = own_network(people, "ann")["NetworkID"]
     foreign = [entry["IPAddress"] for entry in inspect_networks(people.name).values() if entry["NetworkID"] != mine]
     assert foreign
-    theirs = next(entry["IPAddress"] for entry in inspect_networks(people.name).values() if entry["NetworkID"] == own_network(people, "bob")["NetworkID"])
+    theirs = next(
+        entry["IPAddress"]
+        for entry in inspect_networks(people.name).values()
+        if entry["NetworkID"] == own_network(people, "bob")["NetworkID"]
+    )
     assert scan(bob, theirs, 8081) == {8081}
     for address in foreign:
         assert scan(ann, address, 8081) | scan(ann, address, 8080) == set()
@@ -158,7 +162,9 @@ def test_raw_frames_and_spoofing_tools_are_refused(people):
     for program in (RAW_FRAME, RAW_IP):
         refused = run_as_root(ann, "python3", "-c", program)
         assert "Operation not permitted" in refused.stderr
-        allowed = docker("run", "--rm", "--label", f"mlhub.test={RUN}", "--cap-add", "NET_RAW", "--entrypoint", "python3", TEST_IMAGE, "-c", program)
+        allowed = docker(
+            "run", "--rm", "--label", f"mlhub.test={RUN}", "--cap-add", "NET_RAW", "--entrypoint", "python3", TEST_IMAGE, "-c", program
+        )
         assert allowed == "open"
     refused = run_as_root(ann, "ip", "link", "set", "eth0", "address", "02:42:0a:40:00:99")
     assert refused.returncode != 0

@@ -6,11 +6,12 @@ import re
 import secrets
 import socket
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.image.conftest import IMAGE, RUN, Hub, docker, list_source_mounts
+from tests.image.conftest import IMAGE, RUN, Hub, docker
 from tests.image.wire import is_answered, list_processes
 
 PROXY_ROLE = {"START_SSH": "false", "START_JHUB": "false", "START_CHP": "true", "ADDITIONAL_ARGS": "--ip=0.0.0.0 --api-ip=0.0.0.0"}
@@ -96,7 +97,7 @@ def test_the_charts_hub_role_is_a_configuration_that_is_fine(make_brief_hub):
 
 
 @pytest.fixture
-def network() -> str:
+def network() -> Iterator[str]:
     name = f"mlhub-test-{secrets.token_hex(4)}"
     docker("network", "create", "--label", f"mlhub.test={RUN}", name)
     yield name
@@ -106,15 +107,29 @@ def network() -> str:
 def ask_from_outside(network: str, *addresses: str) -> dict[str, str]:
     """Return the HTTP status of each address, asked from a container of its own; 000 is no answer."""
     command = "; ".join(f'echo "{address}" $(curl -s -m 5 -o /dev/null -w "%{{http_code}}" http://{address})' for address in addresses)
-    words = ("run", "--rm", "--label", f"mlhub.test={RUN}", "--network", network, "--entrypoint", "sh", "mlhub-test-workspace:latest", "-c", command)
+    words = (
+        "run",
+        "--rm",
+        "--label",
+        f"mlhub.test={RUN}",
+        "--network",
+        network,
+        "--entrypoint",
+        "sh",
+        "mlhub-test-workspace:latest",
+        "-c",
+        command,
+    )
     return dict(line.split() for line in docker(*words).splitlines())
 
 
-def test_the_charts_proxy_role_serves_a_hub_elsewhere_and_its_api_needs_the_token(make_brief_hub, network):
+def test_the_charts_proxy_role_serves_a_hub_elsewhere_and_its_api_needs_the_token(network, make_brief_hub):
     hub = make_brief_hub(socket=False, CONFIGPROXY_AUTH_TOKEN="s3cret-token-of-the-chart", arguments=("--network", network), **PROXY_ROLE)
     assert list_programs(hub) == {"chp", "nginx"}
     assert {entry for entry in list_listeners(hub) if not entry.startswith("local")} == {"any:8000", "any:8001", "any:8080"}
-    answers = ask_from_outside(network, f"{hub.name}:8001/api/routes", f"{hub.name}:8000/", f"{hub.name}:8080/.mlhub/health", f"{hub.name}:8081/")
+    answers = ask_from_outside(
+        network, f"{hub.name}:8001/api/routes", f"{hub.name}:8000/", f"{hub.name}:8080/.mlhub/health", f"{hub.name}:8081/"
+    )
     assert answers == {
         f"{hub.name}:8001/api/routes": "403",
         f"{hub.name}:8000/": "404",
