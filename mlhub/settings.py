@@ -51,7 +51,8 @@ class Settings(BaseModel):
     start_nginx: bool = Field(True, description="Start nginx, the one public port. Without it CHP listens on 8000 and sshd on 22.")
     start_jhub: bool = Field(True, description="Start the hub.")
     start_chp: bool | None = Field(
-        None, description="Start the proxy (CHP). Unset means beside the hub on Docker, and not in the hub's container on Kubernetes."
+        None,
+        description="Start the proxy (CHP) in a container without a hub. On Docker it always runs beside the hub; on Kubernetes never in the hub's container.",
     )
     start_ssh: bool = Field(True, description="Start sshd, the SSH door to the workspaces.")
     additional_args: str = Field("", description="Further arguments for CHP, for example `--ip=0.0.0.0 --api-ip=0.0.0.0`.")
@@ -213,9 +214,9 @@ class Settings(BaseModel):
     @property
     def runs_chp(self) -> bool:
         """Tell whether CHP runs in this container."""
-        if self.start_chp is not None:
-            return self.start_chp and (not self.start_jhub or self.execution_mode == "local")
-        return self.start_jhub and self.execution_mode == "local"
+        if self.execution_mode == "local" and self.start_jhub:
+            return True  # beside the hub, whatever START_CHP says: its documented default is "false"
+        return bool(self.start_chp) and not self.start_jhub
 
     @property
     def is_self_contained(self) -> bool:

@@ -39,7 +39,7 @@ class Reader:
     """Read lines and counted bytes from one connection."""
 
     def __init__(self, connection):
-        self.connection, self.buffer = connection, b""
+        self.connection, self.buffer = connection, bytearray()
 
     def fill(self):
         data = self.connection.recv(65536)
@@ -51,12 +51,12 @@ class Reader:
         while mark not in self.buffer:
             self.fill()
         head, _, self.buffer = self.buffer.partition(mark)
-        return head
+        return bytes(head)
 
     def exactly(self, count):
         while len(self.buffer) < count:
             self.fill()
-        head, self.buffer = self.buffer[:count], self.buffer[count:]
+        head, self.buffer = bytes(self.buffer[:count]), self.buffer[count:]
         return head
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlparse
+from urllib.parse import quote, urlparse
 
 from jupyterhub.spawner import SpawnException
 from jupyterhub.utils import maybe_future
@@ -189,6 +189,10 @@ class WorkspaceSpawnerMixin(_Base):
         self._image_settings = ImageSettings()
         self._default_image = ""
         super().__init__(**kwargs)
+        if self.name and self.user is not None:
+            # JupyterHub glues user and server with "-": user "a" with server "b-c" would take over the OAuth client
+            # of user "a-b" with server "c". quote() leaves no "!" in either part.
+            self.oauth_client_id = f"jupyterhub-user-{quote(self.user.name, safe='')}!{quote(self.name, safe='')}"
 
     @default("apply_user_options")
     def _default_apply_user_options(self) -> Any:

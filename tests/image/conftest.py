@@ -250,27 +250,8 @@ class HubMaker:
         """Remove every hub that was started, and its data."""
         for hub in self.hubs:
             hub.remove()
-            _left_rules.add(hub.name)
         if self.volumes:
             docker("volume", "rm", "--force", *self.volumes, check=False)
-
-
-_left_rules: set[str] = set()
-
-
-def remove_host_rules() -> None:
-    """Remove the rules on the host (``mlhub guard``) of all hubs that are gone."""
-    if not _left_rules:
-        return
-    command = "; ".join(f"nft delete table inet mlhub_{name} 2>/dev/null" for name in sorted(_left_rules))
-    words = ("--label", f"mlhub.test={RUN}", "--network", "host", "--cap-add", "NET_ADMIN", "--entrypoint", "sh")
-    docker("run", "--rm", *words, IMAGE, "-c", f"{command}; true", check=False)
-    _left_rules.clear()
-
-
-def pytest_sessionfinish() -> None:
-    """Leave no rule behind."""
-    remove_host_rules()
 
 
 @pytest.fixture(scope="module")
@@ -279,7 +260,6 @@ def make_hub(tmp_path_factory: pytest.TempPathFactory, wait_for: Callable[..., A
     maker = HubMaker(tmp_path_factory.mktemp, wait_for)
     yield maker
     maker.remove_all()
-    remove_host_rules()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.image.conftest import RUN, TEST_IMAGE, Hub, docker
+from tests.image.conftest import RUN, TEST_IMAGE, Hub, HubMaker, docker
 
 HUB_PORTS_OPEN = {8080, 8081}
 METADATA = "169.254.169.254"
@@ -44,8 +44,9 @@ RAW_IP = "import socket; socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.I
 
 
 @pytest.fixture(scope="module")
-def people(hub: Hub) -> Hub:
-    """Return a hub with two workspaces of ann and one of bob."""
+def people(make_hub: HubMaker) -> Hub:
+    """Return a hub with its rules on the host, two workspaces of ann and one of bob."""
+    hub = make_hub(MLHUB_HOST_GUARD="true")
     hub.start_workspace("ann")
     hub.start_workspace("ann", "second")
     hub.start_workspace("bob")

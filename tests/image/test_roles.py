@@ -72,7 +72,7 @@ def test_each_switch_alone_leaves_its_program_out(make_brief_hub, switch, progra
 
 
 def test_without_its_proxy_a_hub_runs_alone_for_one_that_is_elsewhere(make_brief_hub):
-    assert check(make_brief_hub(start=False, START_CHP="false")) == "hub, sshd, nginx"
+    assert check(make_brief_hub(start=False, START_CHP="false")) == "chp, hub, sshd, nginx"
 
 
 def test_without_ssh_an_ssh_client_is_turned_away_and_http_still_works(make_brief_hub):

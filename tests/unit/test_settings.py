@@ -144,7 +144,7 @@ def test_every_documented_variable_is_known_and_described():
         ({"START_JHUB": "false", "START_CHP": "true"}, True),
         ({"EXECUTION_MODE": "k8s", "START_JHUB": "false", "START_CHP": "true"}, True),
         ({"START_JHUB": "false"}, False),
-        ({"START_CHP": "false"}, False),
+        ({"START_CHP": "false"}, True),
     ],
 )
 def test_the_proxy_runs_where_the_role_switches_say(environment, runs_chp):
