@@ -71,7 +71,7 @@ def test_each_switch_alone_leaves_its_program_out(make_brief_hub, switch, progra
     assert {entry for entry in list_listeners(hub) if not entry.startswith("local")} == outside
 
 
-def test_without_its_proxy_a_hub_runs_alone_for_one_that_is_elsewhere(make_brief_hub):
+def test_the_documented_false_of_start_chp_keeps_the_proxy_beside_the_hub(make_brief_hub):
     assert check(make_brief_hub(start=False, START_CHP="false")) == "chp, hub, sshd, nginx"
 
 
