@@ -53,7 +53,7 @@ def main(arguments: list[str]) -> int:
             wrong = 1
             print(sentence)
         elif "--verbose" in arguments:
-            print(f"  {name}: answers")
+            print(f"{name}: answers")
     return wrong
 
 

@@ -90,10 +90,12 @@ def status(arguments: Sequence[str]) -> int:
     )
     print(f"hub {name}: {state or 'not there. ./scripts/up starts it.'}")
     if state:
-        print(
-            read("docker", "exec", name, "python", "-m", "mlhub.boot.health", "--verbose")
-            or "the hub does not answer its health check: ./scripts/logs"
+        # Its exit code says that something does not answer; what it prints says what.
+        answers = (
+            read("sh", "-c", 'docker exec "$1" python -m mlhub.boot.health --verbose 2>&1 || true', "sh", name)
+            or "nothing answers: ./scripts/logs"
         )
+        print("\n".join(f"  {line}" for line in answers.splitlines()))
     workspaces = read(
         "docker", "ps", "--all", "--filter", f"label=mlhub.origin={name}", "--format", "  {{.Names}}: {{.Status}}, {{.Image}}"
     )
