@@ -16,6 +16,9 @@ MLHubError
 Each message says what is wrong, the value, and the cure. Nothing here does I/O.
 """
 
+# sysexits.h EX_CONFIG: a program that ends with it would only end so again, so the supervisor ends the container.
+EXIT_CONFIGURATION = 78
+
 
 class MLHubError(Exception):
     """Base of all errors of this product."""

@@ -2,7 +2,7 @@
 # /resources/jupyterhub_user_config.py, which has the last word on every default.
 import sys
 
-from mlhub.errors import MLHubError
+from mlhub.errors import EXIT_CONFIGURATION, MLHubError
 from mlhub.hubconfig import classes, defaults, userconfig, wiring
 from mlhub.settings import Settings
 
@@ -19,4 +19,4 @@ try:
     classes.check_classes(c)
 except MLHubError as error:
     print(f"[MLHub] Error: {error}", file=sys.stderr, flush=True)
-    sys.exit(78)  # sysexits.h EX_CONFIG: starting again would not help
+    sys.exit(EXIT_CONFIGURATION)

@@ -17,13 +17,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlhub.boot.health import check_probe
+from mlhub.errors import EXIT_CONFIGURATION
 
 FAILED_STARTS_UNTIL_FATAL = 5
 RESTART_SECONDS = 0.1
 BACK_OFF_SECONDS = 5.0
 STOP_SECONDS = 8.0
-# sysexits.h EX_CONFIG: the program itself says that starting it again is useless.
-EXIT_CONFIGURATION = 78
 
 
 @dataclass

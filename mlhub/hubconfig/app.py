@@ -9,12 +9,9 @@ from typing import Any
 from jupyterhub.app import JupyterHub
 from traitlets import TraitError
 
-from mlhub.errors import BackendError, MLHubError
+from mlhub.errors import EXIT_CONFIGURATION, BackendError, MLHubError
 from mlhub.pages.static import StaticHandler
 from mlhub.settings import Settings
-
-# sysexits.h EX_CONFIG: starting again would not help, so the supervisor ends the container.
-EXIT_CONFIGURATION = 78
 
 
 class MLHub(JupyterHub):

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from mlhub.boot.supervisor import EXIT_CONFIGURATION, Program, Supervisor
+from mlhub.boot.supervisor import Program, Supervisor
+from mlhub.errors import EXIT_CONFIGURATION
 
 SERVER = """
 import os, socket, subprocess, sys, time
