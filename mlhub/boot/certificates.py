@@ -32,17 +32,6 @@ class Pair:
     certificate: Path
     key: Path
 
-    def fingerprint(self) -> tuple[int, ...]:
-        """Return a value that changes when either file changes; zeros while one is missing."""
-        marks: list[int] = []
-        for file in (self.certificate, self.key):
-            try:
-                status = file.stat()
-            except OSError:
-                return (0,)
-            marks += [status.st_mtime_ns, status.st_size, status.st_ino]
-        return tuple(marks)
-
 
 def find_own_pair(settings: Settings) -> Pair | None:
     """Return the site's own pair, or None when neither of its files is mounted."""

@@ -1,22 +1,30 @@
-"""Keep the programs of this container running.
+"""Keep the programs of this container running: ``python -I -m mlhub.boot.supervisor DESCRIPTOR``.
 
 Each program is the leader of a process group of its own. When it ends, what is left of the group is killed and
 its sockets are removed (orphaned nginx workers and stale socket files would block the next start), and it is
 started again. A program that can not start ends the container with a sentence and a non-zero exit code.
+
+Standard library only, and little of it (dataclasses cost 1.4 MB, asyncio 7): this process stays for as long as the container runs.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import json
 import os
 import signal
+import subprocess
+import sys
+import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from queue import SimpleQueue
+from typing import NamedTuple
 
 from mlhub.boot.health import check_probe
+from mlhub.boot.log import say
+from mlhub.boot.watch import Watch, watch_files
 from mlhub.errors import EXIT_CONFIGURATION
 
 FAILED_STARTS_UNTIL_FATAL = 5
@@ -25,21 +33,20 @@ BACK_OFF_SECONDS = 5.0
 STOP_SECONDS = 8.0
 
 
-@dataclass
-class Program:
+class Program(NamedTuple):
     """Describe one program: how to start it, what it listens on, how to see that it answers."""
 
     name: str
     command: list[str]
     environment: dict[str, str]
     probe: dict
-    sockets: list[Path] = field(default_factory=list)
-    stop_signal: signal.Signals = signal.SIGTERM
+    sockets: Sequence[Path | str] = ()
+    stop_signal: int = signal.SIGTERM
     umask: int = 0o077
 
 
 class Supervisor:
-    """Run programs until told to stop or until one can not be started.
+    """Run programs, each in the hands of one thread, until told to stop or until one can not be started.
 
     ``say`` takes one line of text for the log. ``on_ready`` is called once, when all of them have answered.
     """
@@ -48,35 +55,45 @@ class Supervisor:
         self._programs = programs
         self._say = say
         self._on_ready = on_ready
-        self._processes: dict[str, asyncio.subprocess.Process] = {}
+        self._processes: dict[str, subprocess.Popen] = {}
         self._answered: set[str] = set()
-        self._stopping = asyncio.Event()
-        self._exit_code = 0
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._exit_codes: SimpleQueue[int] = SimpleQueue()  # the one queue that a signal handler may put into
 
-    async def run(self) -> int:
+    def run(self) -> int:
         """Return the container's exit code."""
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stopping.set)
-        keepers = [asyncio.create_task(self._keep(program)) for program in self._programs]
-        await self._stopping.wait()
-        await asyncio.gather(*(self._stop(program) for program in self._programs))
+        keepers = [threading.Thread(target=self._keep, args=(program,), daemon=True) for program in self._programs]
         for keeper in keepers:
-            keeper.cancel()
-        await asyncio.gather(*keepers, return_exceptions=True)
-        return self._exit_code
+            keeper.start()
+        code = self._exit_codes.get()
+        with self._lock:  # nothing is started after this
+            self._stopping.set()
+        for program in self._programs:
+            self.signal(program.name, program.stop_signal)
+        deadline = time.monotonic() + STOP_SECONDS
+        for program, keeper in zip(self._programs, keepers, strict=True):
+            keeper.join(max(0, deadline - time.monotonic()))
+            if keeper.is_alive():
+                self._say(f"{program.name} did not end within {STOP_SECONDS:.0f} s and is killed")
+                self.signal(program.name, signal.SIGKILL)
+                keeper.join()
+        return code
 
-    def signal(self, name: str, number: signal.Signals) -> None:
+    def stop(self, code: int = 0) -> None:
+        """End everything, and ``run`` with this exit code; may be called from a signal handler."""
+        self._exit_codes.put(code)
+
+    def signal(self, name: str, number: int) -> None:
         """Send a signal to the program's leader, if it runs."""
-        process = self._processes.get(name)
-        if process and process.returncode is None:
+        if process := self._processes.get(name):
             process.send_signal(number)
 
-    async def _keep(self, program: Program) -> None:
+    def _keep(self, program: Program) -> None:
         failures = 0
         while not self._stopping.is_set():
             try:
-                answered, code = await self._run_once(program)
+                answered, code = self._run_once(program)
             except OSError as error:
                 return self._give_up(f"{program.name} can not be started ({error}).")
             if self._stopping.is_set():
@@ -89,49 +106,39 @@ class Supervisor:
             if failures >= FAILED_STARTS_UNTIL_FATAL:
                 return self._give_up(f"{program.name} can not be started ({reason}, {failures} times in a row). The lines above say why.")
             self._say(f"{program.name} {reason}; starting it again")
-            await asyncio.sleep(RESTART_SECONDS if failures <= 1 else min(BACK_OFF_SECONDS, RESTART_SECONDS * 4**failures))
+            self._stopping.wait(RESTART_SECONDS if failures <= 1 else min(BACK_OFF_SECONDS, RESTART_SECONDS * 4**failures))
 
-    async def _run_once(self, program: Program) -> tuple[bool, int]:
+    def _run_once(self, program: Program) -> tuple[bool, int]:
         for path in program.sockets:
-            path.unlink(missing_ok=True)
-        process = await asyncio.create_subprocess_exec(
-            *program.command, env=program.environment, stdin=asyncio.subprocess.DEVNULL, start_new_session=True, umask=program.umask
-        )
-        self._processes[program.name] = process
-        watcher = asyncio.create_task(self._watch_answer(program))
-        try:
-            code = await process.wait()
-        finally:
-            answered = watcher.done() and not watcher.cancelled()
-            watcher.cancel()
-            _kill_group(process.pid)
+            Path(path).unlink(missing_ok=True)
+        with self._lock:
+            if self._stopping.is_set():
+                return False, 0
+            process = self._processes[program.name] = subprocess.Popen(
+                program.command, env=program.environment, stdin=subprocess.DEVNULL, start_new_session=True, umask=program.umask
+            )
+        answered = self._wait_for_answer(program, process)
+        code = process.wait()
+        _kill_group(process.pid)
         return answered, code
 
-    async def _watch_answer(self, program: Program) -> None:
+    def _wait_for_answer(self, program: Program, process: subprocess.Popen) -> bool:
         began = time.monotonic()
-        while await asyncio.to_thread(check_probe, program.probe):  # noqa: ASYNC110 - another process has no event to wait for
-            await asyncio.sleep(0.1)
+        while check_probe(program.probe):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.1)
+                return False
         self._say(f"{program.name} answers after {time.monotonic() - began:.1f} s")
-        before = len(self._answered)
-        self._answered.add(program.name)
-        if len(self._answered) == len(self._programs) > before:
-            self._on_ready()
-
-    async def _stop(self, program: Program) -> None:
-        process = self._processes.get(program.name)
-        if process is None or process.returncode is not None:
-            return
-        process.send_signal(program.stop_signal)
-        try:
-            await asyncio.wait_for(process.wait(), STOP_SECONDS)
-        except TimeoutError:
-            self._say(f"{program.name} did not end within {STOP_SECONDS:.0f} s and is killed")
-        _kill_group(process.pid)
+        with self._lock:
+            before = len(self._answered)
+            self._answered.add(program.name)
+            if len(self._answered) == len(self._programs) > before:
+                self._on_ready()
+        return True
 
     def _give_up(self, sentence: str) -> None:
         self._say(f"{sentence} This container ends now.")
-        self._exit_code = 1
-        self._stopping.set()
+        self.stop(1)
 
 
 def _kill_group(leader: int) -> None:
@@ -141,3 +148,21 @@ def _kill_group(leader: int) -> None:
 
 def _describe(code: int) -> str:
     return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+
+
+def main(arguments: list[str]) -> int:
+    """Read what boot hands over through the open file of that number, run it, and return the container's exit code."""
+    with os.fdopen(int(arguments[0])) as file:
+        plan = json.load(file)
+    supervisor = Supervisor([Program(**program) for program in plan["programs"]], say, lambda: say(plan["ready"]))
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: supervisor.stop())
+    if plan["watch"]:
+        threading.Thread(
+            target=watch_files, args=(Watch(**plan["watch"]), lambda: supervisor.signal("nginx", signal.SIGHUP)), daemon=True
+        ).start()
+    return supervisor.run()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

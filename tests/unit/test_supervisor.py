@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
+import json
+import os
 import signal
 import socket
+import subprocess
 import sys
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,8 +18,10 @@ from mlhub.boot.supervisor import Program, Supervisor
 from mlhub.errors import EXIT_CONFIGURATION
 
 SERVER = """
-import os, socket, subprocess, sys, time
+import os, signal, socket, subprocess, sys
 path, pids = sys.argv[1], sys.argv[2]
+signal.signal(signal.SIGHUP, lambda *_: open(pids + ".hup", "a").close())
+if "--deaf" in sys.argv: signal.signal(signal.SIGTERM, signal.SIG_IGN)
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 open(pids, "a").write(f"{os.getpid()} {child.pid}\\n")
 server = socket.socket(socket.AF_UNIX); server.bind(path); server.listen()
@@ -28,9 +34,40 @@ def lines() -> list[str]:
     return []
 
 
-def make_server(tmp_path: Path, name: str = "server") -> Program:
+class Running:
+    """A supervisor at work in a thread of its own; ``code`` is there when it has ended."""
+
+    def __init__(self, programs: list[Program], say: Callable[[str], None], on_ready: Callable[[], None] = lambda: None) -> None:
+        self.supervisor = Supervisor(programs, say, on_ready)
+        self.code: int | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        self.code = self.supervisor.run()
+
+    def wait(self, seconds: float = 20) -> int | None:
+        self._thread.join(seconds)
+        return self.code
+
+
+@pytest.fixture
+def run(lines) -> Iterator[Callable[..., Running]]:
+    started = []
+
+    def start(*programs: Program, on_ready: Callable[[], None] = lambda: None) -> Running:
+        started.append(Running(list(programs), lines.append, on_ready))
+        return started[-1]
+
+    yield start
+    for running in started:
+        running.supervisor.stop()
+        running.wait()
+
+
+def make_server(tmp_path: Path, name: str = "server", *words: str) -> Program:
     path = tmp_path / f"{name}.sock"
-    command = [sys.executable, "-c", SERVER, str(path), str(tmp_path / f"{name}.pids")]
+    command = [sys.executable, "-c", SERVER, str(path), str(tmp_path / f"{name}.pids"), *words]
     return Program(name, command, {}, {"name": name, "address": f"unix:{path}"}, [path])
 
 
@@ -38,20 +75,19 @@ def make_failing(code: int) -> Program:
     return Program("broken", [sys.executable, "-c", f"raise SystemExit({code})"], {}, {"name": "broken", "address": "unix:/nonexistent"})
 
 
-async def until(condition, seconds: float = 20) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():
-            await asyncio.sleep(0.02)
-
-
 def is_alive(pid: int) -> bool:
     status = Path(f"/proc/{pid}/stat")
     return status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] != "Z"
 
 
-def read_pids(tmp_path: Path) -> list[tuple[int, int]]:
-    file = tmp_path / "server.pids"
-    return [tuple(map(int, line.split())) for line in file.read_text().splitlines()] if file.exists() else []
+def read_pids(tmp_path: Path, name: str = "server") -> list[tuple[int, int]]:
+    file = tmp_path / f"{name}.pids"
+    lines = file.read_text().splitlines() if file.exists() else []
+    return [(int(leader), int(child)) for leader, child in map(str.split, lines)]
+
+
+def nothing_is_left(tmp_path: Path, name: str = "server") -> bool:
+    return not any(is_alive(pid) for pair in read_pids(tmp_path, name) for pid in pair)
 
 
 def answers(tmp_path: Path) -> bool:
@@ -59,54 +95,104 @@ def answers(tmp_path: Path) -> bool:
         return client.connect_ex(str(tmp_path / "server.sock")) == 0
 
 
-async def test_a_killed_program_comes_back_although_its_socket_and_child_were_left_over(tmp_path, lines):
-    ready = asyncio.Event()
-    supervisor = Supervisor([make_server(tmp_path)], lines.append, ready.set)
-    running = asyncio.create_task(supervisor.run())
-    await asyncio.wait_for(ready.wait(), 20)
+def test_a_killed_program_comes_back_although_its_socket_and_child_were_left_over(tmp_path, run, wait_for):
+    ready = threading.Event()
+    running = run(make_server(tmp_path), on_ready=ready.set)
+    assert ready.wait(20)
     for round_number in range(1, 6):
         leader, child = read_pids(tmp_path)[-1]
-        supervisor.signal("server", signal.SIGKILL)
-        await until(lambda n=round_number: len(read_pids(tmp_path)) > n and answers(tmp_path))
-        await until(lambda pair=(leader, child): not any(is_alive(pid) for pid in pair))
-    supervisor._stopping.set()
-    assert await asyncio.wait_for(running, 20) == 0
-    await until(lambda: not any(is_alive(pid) for pair in read_pids(tmp_path) for pid in pair))
+        running.supervisor.signal("server", signal.SIGKILL)
+        wait_for(lambda n=round_number: len(read_pids(tmp_path)) > n and answers(tmp_path), "it answers again", 20, 0.02)
+        wait_for(lambda pair=(leader, child): not any(map(is_alive, pair)), "the former one is gone", 20, 0.02)
+    running.supervisor.stop()
+    assert running.wait() == 0
+    wait_for(lambda: nothing_is_left(tmp_path), "nothing is left", 20, 0.02)
 
 
-async def test_a_program_that_can_not_start_ends_the_container_with_a_sentence(lines):
-    code = await asyncio.wait_for(Supervisor([make_failing(3)], lines.append).run(), 60)
-    assert code == 1
+def test_a_program_that_can_not_start_ends_the_container_with_a_sentence(run, lines):
+    assert run(make_failing(3)).wait(60) == 1
     assert "can not be started" in lines[-1]
     assert "ended with code 3" in lines[-1]
 
 
-async def test_a_program_that_refuses_its_configuration_is_not_tried_again(lines):
-    code = await asyncio.wait_for(Supervisor([make_failing(EXIT_CONFIGURATION)], lines.append).run(), 20)
-    assert code == 1
+def test_a_program_that_refuses_its_configuration_is_not_tried_again(run, lines):
+    assert run(make_failing(EXIT_CONFIGURATION)).wait() == 1
     assert len(lines) == 1
     assert "refuses its configuration" in lines[0]
 
 
-async def test_a_program_that_is_not_there_ends_the_container_with_a_sentence(lines):
+def test_a_program_that_is_not_there_ends_the_container_with_a_sentence(run, lines):
     missing = Program("ghost", ["/nonexistent/ghost"], {}, {"name": "ghost", "address": "unix:/nonexistent"})
-    assert await asyncio.wait_for(Supervisor([missing], lines.append).run(), 20) == 1
+    assert run(missing).wait() == 1
     assert "ghost can not be started" in lines[-1]
 
 
-async def test_one_program_that_can_not_start_takes_the_others_down_with_it(tmp_path, lines):
-    code = await asyncio.wait_for(Supervisor([make_server(tmp_path), make_failing(EXIT_CONFIGURATION)], lines.append).run(), 20)
-    assert code == 1
-    await until(lambda: not any(is_alive(pid) for pair in read_pids(tmp_path) for pid in pair))
+def test_one_program_that_can_not_start_takes_the_others_down_with_it(tmp_path, run, wait_for):
+    assert run(make_server(tmp_path), make_failing(EXIT_CONFIGURATION)).wait() == 1
+    wait_for(lambda: nothing_is_left(tmp_path), "nothing is left", 20, 0.02)
 
 
-async def test_ready_is_said_once(tmp_path, lines):
+def test_a_program_that_does_not_listen_to_the_stop_signal_is_killed_after_a_while(tmp_path, run, lines, wait_for):
+    ready = threading.Event()
+    running = run(make_server(tmp_path, "server", "--deaf"), make_server(tmp_path, "other"), on_ready=ready.set)
+    assert ready.wait(20)
+    running.supervisor.stop()
+    assert running.wait() == 0
+    assert [line for line in lines if "is killed" in line] == ["server did not end within 8 s and is killed"]
+    wait_for(lambda: nothing_is_left(tmp_path), "nothing is left", 20, 0.02)
+    wait_for(lambda: nothing_is_left(tmp_path, "other"), "nothing is left", 20, 0.02)
+
+
+def test_ready_is_said_once(tmp_path, run, lines, wait_for):
     count = []
-    supervisor = Supervisor([make_server(tmp_path)], lines.append, lambda: count.append(1))
-    running = asyncio.create_task(supervisor.run())
-    await until(lambda: count)
-    supervisor.signal("server", signal.SIGKILL)
-    await until(lambda: len([line for line in lines if "answers after" in line]) == 2)
-    supervisor._stopping.set()
-    await running
+    running = run(make_server(tmp_path), on_ready=lambda: count.append(1))
+    wait_for(lambda: count, "it is ready")
+    running.supervisor.signal("server", signal.SIGKILL)
+    wait_for(lambda: len([line for line in lines if "answers after" in line]) == 2, "it answers again")
     assert count == [1]
+
+
+@pytest.fixture
+def process(tmp_path) -> Iterator[subprocess.Popen]:
+    """Return the supervisor as boot starts it: a process that reads its plan from an open file."""
+    (tmp_path / "watched").write_text("first")
+    check = [sys.executable, "-c", "import sys; print('looked'); sys.exit(open(sys.argv[1]).read() != 'good')", str(tmp_path / "watched")]
+    program = make_server(tmp_path, "nginx")._replace(environment={"SECRET": "s3cret"})
+    watch = {"files": [str(tmp_path / "watched")], "command": check, "environment": {}}
+    descriptor = os.memfd_create("plan", 0)
+    os.write(descriptor, json.dumps({"programs": [program._asdict()], "ready": "Ready now", "watch": watch}, default=str).encode())
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    command = [sys.executable, "-m", "mlhub.boot.supervisor", str(descriptor)]
+    with open(tmp_path / "log", "wb") as log:
+        running = subprocess.Popen(command, pass_fds=[descriptor], stdout=log, cwd=Path(__file__).parents[2])
+    os.close(descriptor)
+    yield running
+    running.terminate()
+    running.wait(20)
+
+
+def test_the_process_keeps_secrets_to_its_programs_and_ends_with_0_when_told_to(tmp_path, process, wait_for):
+    wait_for(lambda: "Ready now" in (tmp_path / "log").read_text(), "it is ready")
+    own, leader = Path(f"/proc/{process.pid}"), read_pids(tmp_path, "nginx")[0][0]
+    assert b"s3cret" in Path(f"/proc/{leader}/environ").read_bytes()
+    assert b"s3cret" not in (own / "cmdline").read_bytes() + (own / "environ").read_bytes()
+    assert not any("memfd:plan" in os.readlink(file) for pid in (own, Path(f"/proc/{leader}")) for file in (pid / "fd").iterdir())
+    process.terminate()
+    assert process.wait(20) == 0
+    wait_for(lambda: nothing_is_left(tmp_path, "nginx"), "nothing is left", 20, 0.02)
+
+
+def test_nginx_reads_its_files_again_only_when_the_check_of_changed_files_went_well(tmp_path, process, wait_for):
+    wait_for(lambda: "Ready now" in (tmp_path / "log").read_text(), "it is ready")
+    for text, count in (("bad", 1), ("good", 2)):
+        assert not (tmp_path / "nginx.pids.hup").exists()
+        (tmp_path / "watched").write_text(text)
+        wait_for(lambda n=count: (tmp_path / "log").read_text().count("looked") == n, "the change was looked at")
+    wait_for((tmp_path / "nginx.pids.hup").exists, "nginx was told")
+
+
+def test_the_process_stays_small(tmp_path, process, wait_for):
+    wait_for(lambda: "Ready now" in (tmp_path / "log").read_text(), "it is ready")
+    lines = Path(f"/proc/{process.pid}/smaps_rollup").read_text().splitlines()
+    own = next(int(line.split()[1]) for line in lines if line.startswith("Private_Dirty:"))
+    assert own < 10_000, f"{own} kB: does it import more than it needs?"

@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from tools.bench import measures
+from tools.bench import measures, neighbour
 from tools.bench.hubs import Hub, start_mlhub, start_peer
 from tools.bench.objects import remove_all
 from tools.bench.report import compare, print_table, summarise
@@ -30,7 +30,8 @@ PEERS = (
     ),
     Image(measures.BACKEND_IMAGE, "docker/bench/backend/Dockerfile", ("docker/bench/backend",)),
 )
-PARTS = ("sizes", "memory", "starts", "ten", "requests")
+REST_SECONDS = 30
+PARTS = ("sizes", "memory", "starts", "ten", "requests", "neighbour")
 
 
 def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
@@ -64,9 +65,8 @@ def measure(run: str, folder: Path, options: argparse.Namespace, samples: dict[s
     with stage("Starting both hubs"):
         hubs: list[Hub] = [start_peer(run, images), start_mlhub(run, images, options.image, folder)]
     if "memory" in options.only:
-        with stage("Idle memory, after 20 s of rest"):
-            time.sleep(20)
-            add(measures.measure_memory(hubs))
+        with stage(f"Idle memory, {REST_SECONDS} s after each hub was ready"):
+            add(measures.measure_memory(hubs, REST_SECONDS))
     direct = measures.prepare_backends(run, hubs) if "requests" in options.only else ""
     for number in range(options.rounds + 1):
         order = hubs if number % 2 else hubs[::-1]
@@ -80,6 +80,8 @@ def measure(run: str, folder: Path, options: argparse.Namespace, samples: dict[s
                 keep(measures.measure_crowd(run, order, number))
             if "requests" in options.only:
                 keep(measures.measure_requests(order, direct, seconds=5 if number else 2))
+            if "neighbour" in options.only and number % 2:
+                keep(neighbour.measure_neighbour(hubs[1]))
     if "memory" in options.only:
         add({f"{key}, after the run": value for key, value in measures.measure_memory(hubs).items()})
 
@@ -88,7 +90,7 @@ def main(arguments: Sequence[str]) -> int:
     """Build what is missing, measure, print, write, clean up."""
     options = read_arguments(arguments)
     engine = ensure_engine()
-    if "requests" in options.only and not shutil.which("wrk"):
+    if {"requests", "neighbour"} & set(options.only) and not shutil.which("wrk"):
         install_packages("wrk", why="it counts requests per second")
     for image in PEERS if options.no_build else (HUB, WORKSPACE, *PEERS):
         ensure_image(image)

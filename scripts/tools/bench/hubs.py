@@ -34,11 +34,12 @@ class StartFailed(ToolError):
 
 @dataclass
 class Hub:
-    """A running hub: its container and the address of its public port."""
+    """A running hub: its container, the address of its public port, and since when it answers."""
 
     name: str
     container: str
     port: int
+    ready: float = 0.0
 
     @property
     def url(self) -> str:
@@ -112,12 +113,13 @@ class Hub:
         return result.stdout + result.stderr
 
     def wait(self) -> None:
-        """Wait until the hub answers behind its public port."""
+        """Wait until the hub answers behind its public port, and remember when that was."""
         deadline = time.monotonic() + READY_SECONDS
         while self.request("GET", "/hub/api/")[0] != 200:
             if time.monotonic() > deadline:
                 raise ToolError(f"{self.name} did not come up.\n{self.logs()}")
             time.sleep(0.2)
+        self.ready = time.monotonic()
 
 
 def start_peer(run: str, images: list[str]) -> Hub:

@@ -98,9 +98,13 @@ def measure_requests(hubs: list[Hub], direct: str, seconds: int = 5) -> dict[str
     return results
 
 
-def measure_memory(hubs: list[Hub]) -> dict[str, float]:
-    """Megabytes of each hub's whole container."""
-    return {f"memory MB, {hub.name}": read_memory_bytes(hub.container) / 1e6 for hub in hubs}
+def measure_memory(hubs: list[Hub], rest_seconds: float = 0) -> dict[str, float]:
+    """Megabytes of each hub's whole container, each after the same time since it was ready."""
+    results = {}
+    for hub in hubs:
+        time.sleep(max(0.0, hub.ready + rest_seconds - time.monotonic()))
+        results[f"memory MB, {hub.name}"] = read_memory_bytes(hub.container) / 1e6
+    return results
 
 
 def measure_sizes(hub_image: str) -> dict[str, float]:

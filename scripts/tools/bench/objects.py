@@ -10,6 +10,9 @@ import subprocess
 from tools.console import ToolError, read
 
 LABEL = "mlhub.bench"
+# Usage, then the table of what it consists of: in version 1 of cgroups, else in version 2.
+READ_CGROUP = """cd /sys/fs/cgroup
+cat memory/memory.usage_in_bytes memory/memory.stat 2>/dev/null || cat memory.current memory.stat"""
 
 
 def make_hub_name(run: str) -> str:
@@ -59,11 +62,14 @@ def remove_all(run: str, hub_image: str) -> None:
 
 
 def read_memory_bytes(container: str) -> int:
-    """Return what `docker stats` calls memory usage: all processes of the container, without reclaimable page cache."""
-    text = docker("stats", "--no-stream", "--format", "{{.MemUsage}}", container).split("/")[0].strip()
-    units = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "B": 1}
-    unit = next(unit for unit in units if text.endswith(unit))
-    return int(float(text.removesuffix(unit)) * units[unit])
+    """Return what a container's processes and the kernel on their behalf hold: its memory cgroup without page cache.
+
+    `docker stats` counts a part of the page cache too, and charges a page to whoever read it first: an image that was
+    just built, or that another container runs as well, seems smaller. https://docs.kernel.org/admin-guide/cgroup-v1/memory.html
+    """
+    total, *lines = docker("exec", container, "sh", "-c", READ_CGROUP).splitlines()
+    fields = dict(line.split() for line in lines)
+    return int(total) - sum(int(fields.get(f"total_{name}", fields[name])) for name in ("active_file", "inactive_file"))
 
 
 def read_image_bytes(image: str) -> int:

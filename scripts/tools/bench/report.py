@@ -33,6 +33,7 @@ COMPARISONS = (
     Comparison("  over bare docker run", "ten at once, MLHub, our image", "ten at once, docker run, our image", 1.3),
     Comparison("requests/s, 1 KB", "requests/s, MLHub", "requests/s, peer", 0.95, more_is_better=True),
     Comparison("latency p99, ms", "p99 ms, MLHub", "p99 ms, peer", 1.0),
+    Comparison("hub p99 beside a fork bomb", "hub p99 ms, fork bomb and full shm", "hub p99 ms, quiet workspace", 2.0),
     Comparison("idle memory, MB", "memory MB, MLHub", "memory MB, peer", 1.4),
     Comparison("hub image, MB", "image MB, MLHub", "image MB, peer hub", 1.0),
     Comparison("workspace image, MB", "image MB, our workspace", "image MB, peer workspace", 1.0),
