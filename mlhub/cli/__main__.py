@@ -7,6 +7,7 @@ import asyncio
 import sys
 
 from mlhub import __version__
+from mlhub.cli.images import add_images_commands, run_images
 from mlhub.cli.policy import add_policy_commands, run_policy
 from mlhub.errors import MLHubError
 from mlhub.settings import Settings
@@ -19,11 +20,14 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     guard = commands.add_parser("guard", help="the rules that keep workspaces off the Docker host")
     guard.add_argument("action", choices=["install", "remove"])
+    add_images_commands(commands)
     add_policy_commands(commands)
     chosen = parser.parse_args(arguments)
     try:
         if chosen.command == "policy":
             return run_policy(chosen)
+        if chosen.command == "images":
+            return run_images(chosen)
         return asyncio.run(run_guard(chosen.action))
     except MLHubError as error:
         print(f"mlhub: {error}", file=sys.stderr)

@@ -20,8 +20,6 @@ from mlhub.workspace.options import FieldsError, WorkspaceOptions
 from mlhub.workspace.policy import Host, Person, SitePolicy, SpawnerDefaults
 from mlhub.workspace.policy_file import load_policy
 
-DEFAULT_FILE = Path("/resources/policy.yaml")
-
 
 def add_policy_commands(commands: Any) -> None:
     """Add ``policy check``, ``policy explain`` and ``policy schema`` to the parser."""
@@ -119,9 +117,9 @@ def _find_file(given: Path | None) -> Path:
     if given is not None:
         return given
     try:
-        return Path(getattr(Settings.load(), "policy_file", DEFAULT_FILE))
+        return Settings.load().policy_file
     except SettingsError:
-        return DEFAULT_FILE
+        return Path(Settings.model_fields["policy_file"].default)
 
 
 def _find_image() -> str:

@@ -70,6 +70,7 @@ class CatalogueImage(StrictModel):
     mount_point: Path | None = Field(default=None, description="Directory that the workspace's volume holds.")
     notebook_dir: Path | None = Field(default=None, description="Directory in which Jupyter starts.")
     cmd: TextList | None = Field(default=None, description="Command, where the image's own is not the right one.")
+    ssh_port: Port | None = Field(default=None, description="Port of the image's own SSH server. Unset: SSH is brought into the workspace.")
     options: OptionList | None = Field(
         default=None, description="Options that people may set with this image. Unset: all that their rules allow."
     )

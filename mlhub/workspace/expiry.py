@@ -13,6 +13,7 @@ from mlhub.workspace.decision import make_request
 from mlhub.workspace.options import FieldsError, WorkspaceOptions
 from mlhub.workspace.policy import Host, Person, SitePolicy, SpawnerDefaults
 
+LABEL_EXPIRES = "expiration_timestamp_seconds"
 NEVER = 0
 _DAY = 86_400
 

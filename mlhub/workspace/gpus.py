@@ -51,6 +51,12 @@ def count_gpus(gpus: Sequence[str], host: Host) -> int | None:
     return len(gpus)
 
 
+def list_usable_gpus(request: Request) -> tuple[str, ...] | None:
+    """List the GPUs that may be chosen from, or return None where neither the host nor a rule names them."""
+    pool = _list_pool(request.settings.get("gpus.devices"), request.host)
+    return None if pool == ALL_GPUS else pool
+
+
 def _list_pool(devices: Setting | None, host: Host) -> tuple[str, ...]:
     """List what ``all`` means for this person."""
     if devices is not None and devices.value != ALL_GPUS:

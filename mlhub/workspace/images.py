@@ -24,10 +24,13 @@ class ImageSettings:
     mount_point: str | None = None
     notebook_dir: str | None = None
     cmd: tuple[str, ...] | None = None
+    ssh_port: int | None = None
 
     def __post_init__(self) -> None:
-        if self.port is not None and (type(self.port) is not int or not 1 <= self.port <= 65535):
-            raise ConfigurationError(f"image_settings: port={self.port!r} is not a port. Write a number from 1 to 65535.")
+        for name in ("port", "ssh_port"):
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or not 1 <= value <= 65535):
+                raise ConfigurationError(f"image_settings: {name}={value!r} is not a port. Write a number from 1 to 65535.")
         for name in ("mount_point", "notebook_dir"):
             value = getattr(self, name)
             if value is not None and not (isinstance(value, str) and value.startswith("/")):
@@ -62,6 +65,12 @@ def find_image_settings(image: str, configured: Mapping[str, Mapping[str, Any]])
         if fnmatchcase(image, pattern):
             found = replace(found, **_check_keys(pattern, configured[pattern]))
     return found
+
+
+def lay_over(settings: ImageSettings, entry: Any) -> ImageSettings:
+    """Lay what an entry of the catalogue says over what is known otherwise; ``entry`` may be None."""
+    told = {field.name: value for field in fields(ImageSettings) if (value := getattr(entry, field.name, None)) is not None}
+    return replace(settings, **told)
 
 
 def _check_keys(pattern: str, entry: Mapping[str, Any]) -> dict[str, Any]:

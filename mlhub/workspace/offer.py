@@ -13,6 +13,7 @@ from mlhub.workspace import values
 from mlhub.workspace.catalogue import CatalogueImage
 from mlhub.workspace.choices import Refusal, Request, find_barrier, find_maximum, list_allowed_images
 from mlhub.workspace.decision import CHOICES, make_request
+from mlhub.workspace.gpus import list_usable_gpus
 from mlhub.workspace.options import OPTION_NAMES, WorkspaceOptions
 from mlhub.workspace.policy import Host, Person, SitePolicy, SpawnerDefaults
 
@@ -33,12 +34,23 @@ class FieldOffer:
 
 @dataclass(frozen=True)
 class Offer:
-    """Hold what one person may choose."""
+    """Hold what one person may choose; ``gpus`` are those to choose from, None where nobody knows them."""
 
     images: tuple[CatalogueImage, ...]
     custom_images: bool | tuple[str, ...]
     fields: Mapping[str, FieldOffer]
     host: Host
+    gpus: tuple[str, ...] | None = None
+
+    @property
+    def has_choice(self) -> bool:
+        """Tell whether there is anything to choose."""
+        return any(field.is_choosable for name, field in self.fields.items() if name != "image" or self.has_image_choice)
+
+    @property
+    def has_image_choice(self) -> bool:
+        """Tell whether there is more than one image to choose from."""
+        return len(self.images) > 1 or self.custom_images is not False
 
 
 def make_offer(
@@ -55,6 +67,7 @@ def make_offer(
         custom_images=request.settings["custom_images"].value,
         fields={name: _make_field(request, name) for name in OPTION_NAMES},
         host=host,
+        gpus=list_usable_gpus(request),
     )
 
 

@@ -95,6 +95,7 @@ class SpawnerDefaults:
     workspace_images: tuple[str, ...] = ()
     cpu_limit: float | None = None
     mem_limit: int | None = None
+    custom_images: bool = False
 
 
 @dataclass(frozen=True)
@@ -228,6 +229,8 @@ def find_host_limit(policy: SitePolicy, host: Host, name: str) -> Setting | None
 def _read_traits(defaults: SpawnerDefaults) -> Iterator[tuple[str, Setting]]:
     if defaults.image:
         yield "default_image", Setting(defaults.image, Source("c.Spawner.image"))
+    if defaults.custom_images:
+        yield "custom_images", Setting(True, Source("c.DockerSpawner.allowed_images"))
     for name in ("cpu_limit", "mem_limit"):
         if value := getattr(defaults, name):
             yield f"{name}.default", Setting(value, Source(f"c.Spawner.{name}"))

@@ -28,9 +28,9 @@ WATCH_POLICY = (
 )
 
 
-def _load_containers() -> Any:
-    """Load the image tests' container fixture; conftest files have no import name that both folders share."""
-    spec = importlib.util.spec_from_file_location("mlhub_test_containers", Path(__file__).resolve().parents[1] / "image" / "conftest.py")
+def _load(name: str, path: str) -> Any:
+    """Load a file of another test folder; conftest files have no import name that both folders share."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).resolve().parents[1] / path)
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -40,7 +40,8 @@ def _load_containers() -> Any:
     return module
 
 
-containers = _load_containers()
+containers = _load("mlhub_test_containers", "image/conftest.py")
+registries = _load("mlhub_test_registries", "docker/registry.py")
 make_hub = containers.make_hub
 
 
@@ -261,3 +262,9 @@ def find_barriers() -> Callable[[Page], list[str]]:
         return found;
     }"""
     return lambda page: list(page.evaluate(script))
+
+
+@pytest.fixture(scope="session")
+def registry_tools() -> Any:
+    """Return the module that runs a real registry, and slow lines to it."""
+    return registries

@@ -67,6 +67,8 @@ def live_through_a_day(hub, me, code: str) -> None:
 
     # Start; a cell runs over the WebSocket.
     page.get_by_role("link", name="Start the default workspace").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Start the default workspace")
+    page.get_by_role("button", name="Start").click()
     page.wait_for_url("**/hub/spawn-pending/admin")
     me.shoot(f"{scheme}-2-starting")
     page.wait_for_url("**/user/admin/lab*", timeout=60_000)
@@ -82,6 +84,7 @@ def live_through_a_day(hub, me, code: str) -> None:
     page.get_by_role("button", name="Stop the default workspace").click()
     expect(page.locator("#home-notice")).to_have_text("The default workspace is stopped.", timeout=40_000)
     page.get_by_role("link", name="Start the default workspace").click()
+    page.get_by_role("button", name="Start").click()
     page.wait_for_url("**/user/admin/lab*", timeout=60_000, wait_until="commit")
     me.visit("/user/admin/lab/tree/answer.ipynb")
     expect(me.wait_in_lab(".jp-Notebook .jp-OutputArea-output")).to_have_text("42")
@@ -91,6 +94,7 @@ def live_through_a_day(hub, me, code: str) -> None:
     page.get_by_label("Add a server").fill("second-try")
     page.get_by_label("Add a server").press("Enter")
     page.get_by_role("link", name="Start second-try").click()
+    page.get_by_role("button", name="Start").click()
     page.wait_for_url("**/user/admin/second-try/lab*", timeout=60_000, wait_until="commit")
     me.visit("/hub/home")
     expect(page.get_by_role("row", name="second-try")).to_contain_text("Running")

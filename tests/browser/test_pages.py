@@ -111,10 +111,10 @@ def test_an_action_without_its_xsrf_token_is_refused(admin):
 def test_a_start_that_is_refused_shows_the_sentence_and_a_way_out(admin):
     status, answer = admin.call("POST", "users/admin/servers/odd", {"image": "<img src=x onerror=pwned()>"})
     assert status == 400
-    assert "is not offered here" in answer["message"]
+    assert "is not the name of an image" in answer["message"]
     admin.visit("/hub/spawn-pending/admin/odd")
     expect(admin.page.get_by_role("heading", level=1)).to_have_text("“odd” did not start")
-    expect(admin.page.locator(".alert")).to_contain_text("The image '<img src=x onerror=pwned()>' is not offered here. Choose one of:")
+    expect(admin.page.locator(".alert")).to_contain_text("image='<img src=x onerror=pwned()>' is not the name of an image.")
     expect(admin.page.get_by_role("link", name="Try again")).to_be_visible()
     admin.shoot("start-refused")
     admin.call("DELETE", "users/admin/servers/odd", {"remove": True})
@@ -124,7 +124,7 @@ def test_a_start_that_is_refused_shows_the_sentence_and_a_way_out(admin):
 def test_a_start_can_be_cancelled_and_the_right_server_is_stopped(admin):
     page = admin.page
     assert admin.call("PUT", "users/admin/servers/slow", {})[0] == 201
-    admin.visit("/hub/spawn/admin/slow")
+    admin.visit("/hub/spawn/admin/slow").get_by_role("button", name="Start").click()
     page.wait_for_url("**/hub/spawn-pending/admin/slow")
     expect(page.get_by_role("heading", level=1)).to_have_text("“slow” is starting")
     admin.shoot("starting")
@@ -141,9 +141,9 @@ def test_a_start_can_be_cancelled_and_the_right_server_is_stopped(admin):
 
 def test_a_start_that_fails_while_one_watches_says_why(admin):
     assert admin.call("PUT", "users/admin/servers/hopeless", {})[0] == 201
-    admin.visit("/hub/spawn/admin/hopeless")
+    admin.visit("/hub/spawn/admin/hopeless").get_by_role("button", name="Start").click()
     expect(admin.page.get_by_role("heading", level=1)).to_have_text("The workspace did not start", timeout=20_000)
-    expect(admin.page.locator("#progress-message")).to_contain_text("The disk of <b>this</b> host is full.")
+    expect(admin.page.locator("#failure-message")).to_contain_text("The disk of <b>this</b> host is full.")
     expect(admin.page.get_by_role("link", name="Try again")).to_be_visible()
     expect(admin.page.get_by_role("button", name="Cancel the start")).to_be_hidden()
     admin.shoot("start-failed")
@@ -172,6 +172,14 @@ def test_what_people_typed_is_text_on_every_page(admin, open_window, hub):
     page.locator("#delete-typed-3").click()
     expect(page.get_by_role("dialog")).to_contain_text(PAYLOADS[3])
     page.get_by_role("button", name="Keep it").click()
+
+    for number, text in enumerate(PAYLOADS):
+        admin.visit(f"/hub/spawn/admin/typed-{number}")
+        expect(page.get_by_role("heading", level=1)).to_contain_text(text)
+        expect(page.get_by_label("Reference of the other image")).to_have_value(text)
+        expect(page.locator("#option-env")).to_have_value(f"{text}={text}")
+        touch_everything(page)
+    admin.shoot("form-payloads")
 
     admin.visit("/hub/admin")
     expect(page.locator("body")).to_contain_text(names[3].lower())
@@ -221,7 +229,7 @@ def test_a_page_waits_by_itself_while_the_hub_is_started_anew(hub, admin):
 
 
 def test_the_signed_in_pages_have_no_barriers_and_no_errors(admin, find_barriers):
-    for path in ("/hub/home", "/hub/change-password", "/hub/authorize", "/hub/no-such-page"):
+    for path in ("/hub/home", "/hub/spawn", "/hub/change-password", "/hub/authorize", "/hub/no-such-page"):
         page = admin.visit(path)
         assert find_barriers(page) == [], path
         assert page.locator("script:not([src])").count() <= 1, f"{path} has inline scripts beside JupyterHub's own"

@@ -129,3 +129,12 @@ def test_containers_get_no_defaults_for_what_sites_update_in_place(layered):
     for trait in ("volumes", "extra_labels", "extra_host_config"):
         assert trait not in c.Spawner
         assert trait not in c.DockerSpawner
+
+
+def test_a_hub_does_not_start_with_a_policy_that_nobody_can_read(layered, tmp_path):
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("images:\n  - name: a\n")
+    with pytest.raises(ConfigurationError, match=r"policy\.yaml:2: images\.0\.image is missing"):
+        layered(POLICY_FILE=str(policy))
+    policy.write_text("everyone: {cpu_limit: {max: 2}}\n")
+    assert layered(POLICY_FILE=str(policy)).MLHubDockerSpawner.policy_file == str(policy)

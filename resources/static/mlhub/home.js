@@ -1,4 +1,4 @@
-// The home page: stop, delete and add servers; the page is loaded again whenever a state has changed.
+// The home page: stop, delete, add, extend and update servers; the page is loaded again whenever a state has changed.
 "use strict";
 
 const user = window.jhdata.user;
@@ -127,10 +127,153 @@ function humanise(element) {
   element.textContent = unit === "second" ? "just now" : new Intl.RelativeTimeFormat("en", { numeric: "auto" }).format(Math.round(seconds / size), unit);
 }
 
+function workspacePath(row) {
+  return `${hub.serverPath(user, row.dataset.serverName)}/workspace`;
+}
+
+/** Write “expires in 3 days”, and nearer to the end hours and minutes. */
+function describeRemaining(seconds) {
+  if (seconds <= 0) {
+    return "has expired";
+  }
+  const [unit, size] = [["day", 86400], ["hour", 3600]].find(([, length]) => seconds >= 2 * length) || ["minute", 60];
+  return `expires ${new Intl.RelativeTimeFormat("en", { numeric: "always" }).format(Math.max(1, Math.round(seconds / size)), unit)}`;
+}
+
+/** Write the API's "23081M" as "22.5 GB". */
+function describeSize(text) {
+  const [, number, unit] = /^(\d+)([MGT])$/.exec(text) || [];
+  if (unit === "M" && number >= 1024) {
+    return `${Math.floor(number / 102.4) / 10} GB`;
+  }
+  return unit ? `${number} ${unit}B` : text;
+}
+
+function describeLimits(limits) {
+  const words = [];
+  if (limits.cpu_limit) {
+    words.push(limits.cpu_limit === "unlimited" ? "CPU without limit" : `${limits.cpu_limit} CPU`);
+  }
+  if (limits.mem_limit) {
+    words.push(limits.mem_limit === "unlimited" ? "memory without limit" : `${describeSize(limits.mem_limit)} memory`);
+  }
+  if (limits.gpus && limits.gpus !== "0") {
+    words.push(limits.gpus === "all" ? "all GPUs" : `${limits.gpus} GPU`);
+  }
+  return words.join(" · ");
+}
+
+/** Fill in what the REST API knows of a server: limits, time left, a newer image. */
+function showFacts(row, workspace) {
+  const facts = document.getElementById("facts-template").content.cloneNode(true);
+  const what = row.querySelector(".server-title")?.textContent || "the default workspace";
+  facts.querySelectorAll(".fact-what").forEach((span) => {
+    span.textContent = ` ${what}`;
+  });
+  facts.querySelector(".fact-limits").textContent = describeLimits(workspace.limits || {});
+  const expiry = facts.querySelector(".fact-expiry");
+  if (workspace.remaining_seconds === null) {
+    expiry.remove();
+  } else {
+    const text = expiry.querySelector(".fact-expiry-text");
+    text.textContent = describeRemaining(workspace.remaining_seconds);
+    text.title = new Date(1000 * workspace.expires_at).toLocaleString();
+    text.classList.toggle("text-danger", workspace.remaining_seconds < 86400);
+    const button = expiry.querySelector("button");
+    if (workspace.may_extend) {
+      button.addEventListener("click", () => askForDays(row, workspace));
+    } else {
+      button.remove();
+    }
+  }
+  const update = facts.querySelector(".fact-update");
+  if (workspace.image.update_available) {
+    update.querySelector("button").addEventListener("click", () => confirmUpdate(row));
+  } else {
+    update.remove();
+  }
+  row.querySelector(".server-facts").replaceChildren(facts);
+  if (row.dataset.state === "running" && workspace.image.reference) {
+    const image = row.querySelector(".server-image");
+    image.textContent = workspace.image.name || workspace.image.reference;
+    image.title = workspace.image.reference;
+  }
+}
+
+async function loadFacts(row) {
+  let workspace;
+  try {
+    workspace = await hub.call("GET", workspacePath(row));
+  } catch {
+    return; // A site's own spawner knows nothing of this, and the page is whole without it.
+  }
+  showFacts(row, workspace);
+}
+
+function askForDays(row, workspace) {
+  const dialog = document.getElementById("extend-dialog");
+  const input = document.getElementById("extend-days");
+  document.getElementById("extend-name").textContent = row.querySelector(".server-title")?.textContent || "the default workspace";
+  document.getElementById("extend-error").textContent = "";
+  document.getElementById("extend-help").textContent = workspace.most_days === null ? "0 is for ever." : `At most ${workspace.most_days}.`;
+  input.value = workspace.most_days ?? Math.ceil(workspace.remaining_seconds / 86400) + 7;
+  input.removeAttribute("aria-invalid");
+  document.getElementById("extend-cancel").onclick = () => dialog.close();
+  document.getElementById("extend-form").onsubmit = async (event) => {
+    event.preventDefault();
+    try {
+      showFacts(row, await hub.call("PATCH", workspacePath(row), { days_to_live: input.value.trim() }));
+      dialog.close();
+      show("home-notice", `${describe(row)} is extended.`);
+      row.querySelector(".extend-server")?.focus();
+    } catch (error) {
+      // There is one field only, and which rule it was is nothing for this place.
+      document.getElementById("extend-error").textContent = error.message.replace(/^days_to_live=/, "").replace(/ \(Rule: .*\)\.?$/, "");
+      input.setAttribute("aria-invalid", "true");
+      input.focus();
+    }
+  };
+  dialog.showModal();
+  input.select();
+}
+
+function confirmUpdate(row) {
+  const dialog = document.getElementById("update-dialog");
+  document.getElementById("update-name").textContent = describe(row);
+  dialog.returnValue = "";
+  dialog.onclose = () => dialog.returnValue === "update" && updateServer(row);
+  dialog.showModal();
+}
+
+function updateServer(row) {
+  const name = row.dataset.serverName;
+  return act(row, "Updating…", async () => {
+    const answer = await hub.call("POST", `${workspacePath(row)}/update`);
+    if (row.dataset.state !== "running") {
+      reload(answer?.message || "The next start takes the newer image.");
+      return;
+    }
+    await waitForStart(name);
+    window.location.assign(row.querySelector(".server-link").dataset.pendingUrl);
+  });
+}
+
+/** Wait until a server that is updated has stopped and starts again. */
+async function waitForStart(name) {
+  for (let attempt = 0; attempt < 120; attempt += 1) {
+    const state = await hub.readState(user, name).catch(() => "");
+    if (state === "spawn" || state === "ready") {
+      return;
+    }
+    await hub.pause(1000);
+  }
+}
+
 function start() {
   for (const row of document.querySelectorAll(".home-server-row")) {
     row.querySelector(".stop-server")?.addEventListener("click", () => stopServer(row));
     row.querySelector(".delete-server")?.addEventListener("click", () => confirmDeletion(row));
+    loadFacts(row);
     const pending = { starting: "spawn", stopping: "stop" }[row.dataset.state];
     if (pending) {
       waitWhilePending(row.dataset.serverName, pending).then(() => reload(""), (error) => show("home-error", error.message));

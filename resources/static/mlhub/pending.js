@@ -5,16 +5,40 @@ const page = document.getElementById("pending");
 const { user: owner, serverName, progressUrl } = page.dataset;
 let isFailed = false;
 
+/** A message without its numbers: "12 of 80 MB" and "13 of 80 MB" are one line that changes. */
+function stem(message) {
+  return message.replace(/[\d.,]+ ?[kMGT]?B?/g, "#");
+}
+
 function log(message) {
-  const line = document.createElement("li");
+  const lines = document.getElementById("progress-log");
+  let line = lines.lastElementChild;
+  if (!line || stem(line.textContent) !== stem(message)) {
+    line = lines.appendChild(document.createElement("li"));
+    document.getElementById("progress-status").textContent = message;
+  }
   line.textContent = message;
-  document.getElementById("progress-log").append(line);
   document.getElementById("progress-message").textContent = message;
 }
 
-function fail(heading) {
+function showPercent(percent) {
+  document.getElementById("progress-bar").style.width = `${percent}%`;
+  document.getElementById("progress-percent").textContent = `${percent} %`;
+  page.querySelector("[role=progressbar]").setAttribute("aria-valuenow", percent);
+}
+
+/** Show why it failed: one sentence, and below it what the workspace wrote last. */
+function fail(message) {
   isFailed = true;
-  page.querySelector("h1").textContent = heading;
+  const [sentence, ...lines] = message.replace(/^Spawn failed: /, "").split("\n");
+  page.querySelector("h1").textContent = "The workspace did not start";
+  document.title = "The workspace did not start";
+  document.getElementById("failure").classList.remove("d-none");
+  document.getElementById("failure-message").textContent = sentence;
+  const output = document.getElementById("failure-log");
+  output.textContent = lines.join("\n");
+  output.classList.toggle("d-none", lines.length === 0);
+  document.getElementById("progress-message").textContent = "";
   document.getElementById("pending-hint").classList.add("d-none");
   document.getElementById("progress-bar").className = "progress-bar bg-danger";
   document.getElementById("stop-server-btn").classList.add("d-none");
@@ -22,21 +46,22 @@ function fail(heading) {
 }
 
 function takeEvent(source, event) {
-  if (event.progress !== undefined) {
-    document.getElementById("progress-bar").style.width = `${event.progress}%`;
-    page.querySelector("[role=progressbar]").setAttribute("aria-valuenow", event.progress);
-  }
-  // Only ever text: an event may repeat what somebody typed.
-  if (event.message) {
-    log(event.message);
-  }
   if (event.ready || event.failed) {
     source.close();
   }
+  // Only ever text: an event may repeat what somebody typed.
+  if (event.failed) {
+    fail(event.message || "The hub's log tells why.");
+    return;
+  }
+  if (event.progress !== undefined) {
+    showPercent(event.progress);
+  }
+  if (event.message) {
+    log(event.message);
+  }
   if (event.ready) {
     window.location.reload();
-  } else if (event.failed) {
-    fail("The workspace did not start");
   }
 }
 
