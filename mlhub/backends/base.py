@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from mlhub.workspace.expiry import LABEL_EXPIRES
 from mlhub.workspace.identity import Identity
-
-LABEL_EXPIRES = "expiration_timestamp_seconds"
 
 
 class Kind(StrEnum):

@@ -151,7 +151,8 @@ class FakeSpawner(WorkspaceSpawnerMixin, Spawner):
 
     async def start_workspace(self) -> str:
         """Start a workspace and return its URL."""
-        address = await self.backend.start(self.identity, self.image, self.make_labels(), self.get_env())
+        environment = {**self.get_env(), "FAKE_IMAGE": self.image}
+        address = await self.backend.start(self.identity, self.image, self.make_labels(), environment)
         return f"http://{address.host}:{address.port}"
 
     async def stop_workspace(self, now: bool) -> None:
@@ -174,7 +175,8 @@ def _make_handler(environment: dict[str, Any]) -> Any:
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             request = []
         if len(request) > 1:
-            body = json.dumps({"version": "fake", "user": environment.get("JUPYTERHUB_USER", ""), "path": request[1].decode()}).encode()
+            shown = {name: value for name, value in environment.items() if "TOKEN" not in name}
+            body = json.dumps({"version": "fake", "path": request[1].decode(), "environment": shown}).encode()
             head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
             writer.write(head.encode() + body)
         writer.close()

@@ -6,6 +6,7 @@ Everything created on the engine carries ``mlhub.test=<id of this run>`` and is 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import logging
 import secrets
@@ -22,6 +23,7 @@ from jupyterhub.user import User
 from traitlets.config import Config
 
 from mlhub.backends.docker.spawner import MLHubDockerSpawner
+from tests.docker.registry import Registry
 
 logging.getLogger("traitlets").setLevel(logging.INFO)
 RUN = secrets.token_hex(6)
@@ -45,6 +47,33 @@ def image(client):
     return IMAGE
 
 
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory, wait_for):
+    registry = Registry(tmp_path_factory.mktemp("registry"))
+    wait_for(registry.answers, "the registry answers", 15)
+    yield registry
+    registry.end()
+
+
+@pytest.fixture
+def drop_images(client):
+    """Remember images of one test, which go with it; their containers go first."""
+    references = []
+
+    def remember(reference):
+        references.append(reference)
+        return reference
+
+    yield remember
+    remove_leftovers(client)
+    for reference in references:
+        with contextlib.suppress(docker.errors.ImageNotFound):
+            client.images.remove(reference, force=True)
+    for image in client.images.list(filters={"label": f"mlhub.test={RUN}"}):  # what lost its name meanwhile
+        with contextlib.suppress(docker.errors.APIError):
+            client.images.remove(image.id, force=True)
+
+
 @pytest.fixture(autouse=True)
 def clean_engine(client):
     yield
@@ -52,8 +81,9 @@ def clean_engine(client):
 
 
 def remove_leftovers(client, label=f"mlhub.test={RUN}"):
-    for container in client.containers.list(all=True, filters={"label": label}):
-        container.remove(force=True, v=True)
+    for container in client.api.containers(all=True, filters={"label": label}):
+        with contextlib.suppress(docker.errors.APIError):  # a hub may just be removing it
+            client.api.remove_container(container["Id"], force=True, v=True)
     for network in client.networks.list(filters={"label": label}):
         for endpoint in client.api.inspect_network(network.id)["Containers"] or {}:
             network.disconnect(endpoint, force=True)

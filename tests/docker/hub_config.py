@@ -5,6 +5,8 @@ import os
 
 from jupyterhub.proxy import Proxy
 
+from mlhub.pages.workspaces import HANDLERS
+
 
 class MemoryProxy(Proxy):
     """Keep routes in memory: these tests are about the hub and the engine."""
@@ -35,6 +37,7 @@ c.JupyterHub.db_url = f"sqlite:///{test['folder']}/hub.sqlite"
 c.JupyterHub.cookie_secret_file = f"{test['folder']}/cookie_secret"
 c.JupyterHub.cleanup_servers = False
 c.JupyterHub.allow_named_servers = True
+c.JupyterHub.extra_handlers = HANDLERS
 c.JupyterHub.services = [{"name": "tests", "api_token": test["token"]}]
 c.JupyterHub.load_roles = [
     {"name": "tests", "services": ["tests"], "scopes": ["admin:users", "admin:servers", "access:servers", "list:users"]}

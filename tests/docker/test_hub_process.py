@@ -15,8 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from mlhub.backends.docker.container import ASIDE
 from mlhub.workspace.identity import Identity
 from tests.docker.conftest import LABEL, POOL
+from tests.docker.registry import build
 
 CONFIG = Path(__file__).parent / "hub_config.py"
 ASK_HUB = (
@@ -150,10 +152,10 @@ def test_sentences_reach_the_api_and_the_pages(hub_process, wait_for):
     hub_process.ask("POST", "/users/alice")
     status, answer = hub_process.ask("POST", "/users/alice/server", {"image": "evil/miner:1"})
     assert status == 400
-    assert "'evil/miner:1' is not offered here" in answer["message"]
+    assert "'evil/miner:1' is not offered to you" in answer["message"]
     browser = Browser(hub_process)
     page = browser.get("/hub/spawn-pending/alice")
-    assert "is not offered here" in page
+    assert "is not offered to you" in page
     hub_process.start_server("alice")
 
 
@@ -192,6 +194,69 @@ def test_twelve_people_who_start_at_once_are_all_served(hub_process, wait_for):
     for user in users:
         wait_for(lambda user=user: (hub_process.server(user) or {}).get("ready"), f"{user} is ready", seconds=60)
     print(f"12 at once: all ready after {time.monotonic() - began:.1f} s")
+
+
+@pytest.fixture
+def moving(hub_process, image, client, drop_images):
+    """A tag that workspaces start from, and a way to move it."""
+    tag = drop_images(f"127.0.0.1:9/moving:{hub_process.hub_name}")  # nobody answers there: what is new is here already
+    client.images.get(image).tag(tag)
+    hub_process.spawner["image"] = tag
+    return lambda *lines: build(client, tag, base=image, size=1000, lines=lines, label=LABEL)
+
+
+def test_one_call_takes_the_newer_image_and_another_goes_back_on_a_broken_one(hub_process, moving, client, wait_for):
+    hub_process.spawner["http_timeout"] = 5
+    hub_process.start()
+    hub_process.start_server("alice")
+    name = Identity(hub_process.hub_name, "alice").container
+    assert hub_process.ask("GET", "/users/alice/server/workspace")[1]["image"]["update_available"] is False
+    status, answer = hub_process.ask("POST", "/users/alice/server/workspace/update", {})
+    assert (status, "can not be pulled" in answer["message"]) == (400, True)  # there is none
+    newer = moving()
+    assert hub_process.ask("GET", "/users/alice/server/workspace")[1]["image"]["update_available"] is True
+    assert hub_process.ask("POST", "/users/alice/server/workspace/update", {})[0] == 202
+
+    def is_up_from(image):
+        server = hub_process.server("alice")
+        return server and server["ready"] and client.containers.get(name).image.id == image
+
+    wait_for(lambda: is_up_from(newer.id), "the newer image runs", 30)
+    good = client.containers.get(name).id
+    moving("ENV DIE=broken")
+    assert hub_process.ask("POST", "/users/alice/server/workspace/update", {})[0] == 202
+    wait_for(lambda: "put back" in hub_process.read_log(), "the broken image is gone back on", 30)
+    wait_for(lambda: is_up_from(newer.id), "the workspace runs again", 30)
+    assert client.containers.get(name).id == good
+
+
+def test_a_hub_that_is_killed_in_the_middle_of_an_update_ends_with_one_container_that_works(hub_process, moving, client, wait_for):
+    hub_process.spawner["http_timeout"] = 6
+    hub_process.start()
+    hub_process.start_server("alice")
+    identity = Identity(hub_process.hub_name, "alice")
+    old = client.containers.get(identity.container).id
+    moving("ENV START_DELAY=1000")
+    assert hub_process.ask("POST", "/users/alice/server/workspace/update", {})[0] == 202
+
+    def list_names():
+        return sorted(
+            entry["Names"][0]
+            for entry in client.api.containers(all=True, filters={"label": [f"mlhub.user={identity.user}", f"mlhub.origin={identity.hub}"]})
+        )
+
+    wait_for(lambda: f"/{identity.container}{ASIDE}" in list_names() and f"/{identity.container}" in list_names(), "both are there", 30)
+    hub_process.end(signal.SIGKILL)
+    hub_process.start()
+
+    def is_back():
+        if not (hub_process.server("alice") or {}).get("pending"):
+            hub_process.ask("POST", "/users/alice/server", {})
+        return (hub_process.server("alice") or {}).get("ready")
+
+    wait_for(is_back, "the workspace is back", 60, every=1)
+    assert client.containers.get(identity.container).id == old
+    assert list_names() == [f"/{identity.container}"]
 
 
 class Browser:

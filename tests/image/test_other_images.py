@@ -49,5 +49,5 @@ def test_an_image_that_is_not_offered_is_refused_before_anything_is_made(hub):
     hub.request("POST", "/hub/api/users/jo", b"")
     status, _, answer = hub.request("POST", "/hub/api/users/jo/servers/other", {"image": "debian:trixie-slim"})
     assert status == 400
-    assert b"is not offered here" in answer
+    assert b"is not offered to you" in answer
     assert hub.containers() == before

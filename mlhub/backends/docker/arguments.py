@@ -12,21 +12,28 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mlhub.backends.docker.hardening import brings_init, make_host_config, merge_host_config
+from mlhub.backends.docker.limits import CHANGEABLE, make_limits
+from mlhub.backends.docker.ssh import admit_ssh, runs_as_root
+from mlhub.workspace.expiry import LABEL_EXPIRES
 
 if TYPE_CHECKING:
     from mlhub.backends.docker.spawner import MLHubDockerSpawner
 
 LABEL_CONFIG = "mlhub.config"
-_TOKENS = frozenset({"JUPYTERHUB_API_TOKEN", "JPY_API_TOKEN"})
+LABEL_DECIDED = "mlhub.decided"
+LABEL_DATA = "mlhub.data"
+IN_CONTAINER = "container"  # value of LABEL_DATA: without a volume, files live and die with the container
+# A kept container brings its own tokens; the amounts are told for display only, and may be older than those that hold.
+_PASSING_VARIABLES = frozenset({"JUPYTERHUB_API_TOKEN", "JPY_API_TOKEN", "CPU_LIMIT", "MEM_LIMIT"})
+_PASSING_LABELS = frozenset({LABEL_CONFIG, LABEL_DECIDED, LABEL_EXPIRES})
 
 
 async def make_create_arguments(spawner: MLHubDockerSpawner, image: Mapping[str, Any], volume: str | None, network: str) -> dict[str, Any]:
     """Make the arguments of docker-py's ``create_container``; the host config is still in docker-py's terms."""
     config = image.get("Config") or {}
-    command = [*(spawner.cmd or config.get("Cmd") or []), *spawner.get_args()]
-    site = await _resolve(spawner, spawner.extra_create_kwargs)
-    site_host = await _resolve(spawner, spawner.extra_host_config)
-    ours = make_host_config()
+    site = await resolve(spawner, spawner.extra_create_kwargs)
+    site_host = await resolve(spawner, spawner.extra_host_config)
+    ours = make_host_config() | make_limits(spawner.decision, spawner.cpu_limit, spawner.mem_limit, site_host)
     if spawner.use_init and not brings_init(config.get("Entrypoint")) and await spawner.backend.engine.has_init():
         ours["init"] = True
     host = {
@@ -34,19 +41,27 @@ async def make_create_arguments(spawner: MLHubDockerSpawner, image: Mapping[str,
         "binds": make_binds(spawner, volume),
         "mounts": spawner.mount_binds,
         "links": spawner.links,
-        **_make_limits(spawner, site_host),
         **merge_host_config(ours, site_host),
     }
     arguments = {
         "image": spawner.image,
-        "command": command or None,
+        "command": [*(spawner.cmd or config.get("Cmd") or []), *spawner.get_args()] or None,
         **site,
         "name": spawner.object_name,
         "environment": {**spawner.get_env(), **(site.get("environment") or {})},
         "labels": {**(site.get("labels") or {}), **spawner.make_labels()},
         "host_config": host,
     }
-    arguments["labels"][LABEL_CONFIG] = hash_arguments(arguments, str(image.get("Id")))
+    labels: dict[str, str] = arguments["labels"]
+    if volume is None and not takes_mount_point(spawner):
+        labels[LABEL_DATA] = IN_CONTAINER
+    # What the image itself says stays out: a container keeps its image until its owner updates it.
+    asked = {"command": site.get("command") or [*(spawner.cmd or []), *spawner.get_args()], "init": spawner.use_init, "host": site_host}
+    asked["ssh"] = spawner.wants_bundle  # the wish: where the bundle can not be had just now, that is no reason to make a container anew
+    labels[LABEL_DECIDED] = hash_decision(spawner)
+    labels[LABEL_CONFIG] = hash_arguments(arguments, asked)
+    if spawner.ssh_bundle or spawner.brings_sshd:  # after the hash: another bundle is no reason to make a container anew
+        admit_ssh(host, spawner.ssh_bundle, as_root=runs_as_root(arguments.get("user") or config.get("User")))
     return arguments
 
 
@@ -65,13 +80,35 @@ def takes_mount_point(spawner: MLHubDockerSpawner) -> bool:
     return spawner.mount_point.rstrip("/") in targets
 
 
-def hash_arguments(arguments: Mapping[str, Any], image_id: str) -> str:
-    """Hash all that makes a container what it is, but for the tokens, which a kept container brings along."""
-    relevant = {key: value for key, value in arguments.items() if key != "labels"}
-    relevant["labels"] = {key: value for key, value in arguments["labels"].items() if key != LABEL_CONFIG}
-    relevant["environment"] = {key: _sort(value) for key, value in arguments["environment"].items() if key not in _TOKENS}
-    text = json.dumps([image_id, relevant], sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+def keeps_data(container: Mapping[str, Any]) -> bool:
+    """Tell whether a container, as the engine describes it, holds its workspace's files itself."""
+    return (container["Config"].get("Labels") or {}).get(LABEL_DATA) == IN_CONTAINER
+
+
+def hash_arguments(arguments: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+    """Hash all that makes a container what it is, but for what may change without making it anew.
+
+    That is: tokens (a kept container brings its own), the expiry, the image behind the reference, and amounts of CPU and
+    memory. ``asked`` holds what the site said of the rest.
+    """
+    host = {key: value for key, value in arguments["host_config"].items() if key not in (*CHANGEABLE, "init")}
+    relevant = {key: value for key, value in arguments.items() if key not in ("labels", "command", "host_config")}
+    relevant["labels"] = {key: value for key, value in arguments["labels"].items() if key not in _PASSING_LABELS}
+    relevant["environment"] = {key: _sort(value) for key, value in arguments["environment"].items() if key not in _PASSING_VARIABLES}
+    # The engine can change a limit, but not take it away.
+    limited = [key for key in CHANGEABLE if arguments["host_config"].get(key)]
+    return _hash([relevant, host, limited, asked])
+
+
+def hash_decision(spawner: MLHubDockerSpawner) -> str:
+    """Hash what the person was granted, as far as it can not change on a container that exists."""
+    decision = spawner.decision
+    granted = (decision.shm_size, decision.gpus, dict(decision.env), decision.is_mount_volume) if decision else ()
+    return _hash([spawner.image, granted])
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:32]
 
 
 def _sort(value: Any) -> Any:
@@ -84,17 +121,8 @@ def _sort(value: Any) -> Any:
     return value
 
 
-def _make_limits(spawner: MLHubDockerSpawner, site_host: Mapping[str, Any]) -> dict[str, Any]:
-    limits: dict[str, Any] = {}
-    if spawner.mem_limit:
-        limits["mem_limit"] = spawner.mem_limit
-    if spawner.cpu_limit:
-        limits["cpu_period"] = site_host.get("cpu_period", 100_000)
-        limits["cpu_quota"] = int(spawner.cpu_limit * limits["cpu_period"])
-    return limits
-
-
-async def _resolve(spawner: MLHubDockerSpawner, value: Any) -> dict[str, Any]:
+async def resolve(spawner: MLHubDockerSpawner, value: Any) -> dict[str, Any]:
+    """Return one of the site's dicts, which may be a function of the spawner, with its templates filled in."""
     value = value(spawner) if callable(value) else value
     if inspect.isawaitable(value):
         value = await value

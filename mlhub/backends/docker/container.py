@@ -15,11 +15,14 @@ from docker.errors import APIError, NotFound
 
 from mlhub.backends.base import Address
 from mlhub.backends.docker.engine import Engine, is_hiccup
+from mlhub.backends.docker.limits import list_changes
 from mlhub.backends.readiness import wait_until_ready
 from mlhub.errors import BackendError, ConfigurationError, NameTakenError, WorkspaceDiedError
 from mlhub.workspace.identity import Identity
 
 LABEL_PORT = "mlhub.port"
+# No workspace's name has a dot (they are DNS labels), so this can not be another one's name.
+ASIDE = ".aside"
 LOG_LINES = 20
 STOP_GRACE_SECONDS = 15  # beyond the deadline given to the engine, before the workspace is killed
 CREATE_ATTEMPTS = 5
@@ -50,19 +53,24 @@ class Container:
             host_config = await self.engine.call("create_host_config", **arguments["host_config"])
         except TypeError as error:
             raise ConfigurationError(f"extra_host_config is not understood by the Docker client: {error}.") from error
-        for attempt in range(CREATE_ATTEMPTS):
+
+        async def create() -> str:
             try:
-                answer = await self.engine.call("create_container", **{**arguments, "host_config": host_config})
-                return str(answer["Id"])
+                return str((await self.engine.call("create_container", **{**arguments, "host_config": host_config}))["Id"])
             except TypeError as error:
                 raise ConfigurationError(f"extra_create_kwargs is not understood by the Docker client: {error}.") from error
-            except APIError as error:
-                if error.status_code != 409 or attempt == CREATE_ATTEMPTS - 1:
-                    raise
-            # The engine may hold a name for a moment after its container was removed (moby#37698).
-            await self.remove()
-            await asyncio.sleep(0.2)
-        raise AssertionError("the loop above returns or raises")
+
+        return await self._take_name(create)
+
+    async def rename(self, container_id: str) -> None:
+        """Give this container's name to another one; nothing that exists under it survives."""
+        await self._take_name(lambda: self.engine.call("rename", container_id, self.name))
+
+    async def update_limits(self, found: dict[str, Any], host_config: dict[str, Any]) -> None:
+        """Bring the CPU and memory limits of a container that exists up to date; the host config is given in docker-py's terms."""
+        changes = list_changes(host_config, found["HostConfig"])
+        if changes:
+            await self.engine.call("update_container", found["Id"], **changes)
 
     async def start(self, container_id: str) -> None:
         """Start the container."""
@@ -106,7 +114,23 @@ class Container:
                 f"The workspace did not answer on port {address.port} within {timeout_seconds} seconds. {words}"
             ) from None
         if not lives:
-            raise WorkspaceDiedError(f"The workspace ended before it answered. {await self._read_last_words(container_id)}")
+            raise await self.make_death_error(container_id)
+
+    async def make_death_error(self, container_id: str) -> WorkspaceDiedError:
+        """Make the error about a workspace that ended too early, with its last lines."""
+        return WorkspaceDiedError(f"The workspace ended before it answered. {await self._read_last_words(container_id)}")
+
+    async def _take_name(self, act: Callable[[], Awaitable[Any]]) -> Any:
+        for attempt in range(CREATE_ATTEMPTS):
+            try:
+                return await act()
+            except APIError as error:
+                if error.status_code != 409 or attempt == CREATE_ATTEMPTS - 1:
+                    raise
+            # The engine may hold a name for a moment after its container was removed (moby#37698).
+            await self.remove()
+            await asyncio.sleep(0.2)
+        raise AssertionError("the loop above returns or raises")
 
     async def _kill(self, container_id: str) -> None:
         try:

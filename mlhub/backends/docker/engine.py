@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -19,10 +19,11 @@ from docker.api.client import APIClient
 from docker.errors import APIError, DockerException, ImageNotFound, InvalidVersion, NotFound
 from docker.utils import kwargs_from_env, parse_repository_tag
 
+from mlhub.backends.docker.pulls import Listener, Pull
 from mlhub.errors import BackendError, CapacityError, EngineUnreachableError, ImageError, MLHubError
 
 THREADS = 16
-_SLOW_METHODS = frozenset({"pull", "stop", "wait", "logs", "exec_start"})
+_SLOW_METHODS = frozenset({"pull", "stop", "wait", "logs", "exec_start", "inspect_distribution"})
 
 
 class Engine:
@@ -34,8 +35,8 @@ class Engine:
         self._lock = threading.Lock()
         self._quick = ThreadPoolExecutor(THREADS, thread_name_prefix="engine")
         self._slow = ThreadPoolExecutor(THREADS, thread_name_prefix="engine-slow")
-        self._pulls: dict[str, asyncio.Task[None]] = {}
-        self._has_init: bool | None = None
+        self._pulls: dict[str, Pull] = {}
+        self._version: dict[str, Any] | None = None
 
     @property
     def address(self) -> str:
@@ -69,20 +70,21 @@ class Engine:
         except (DockerException, requests.RequestException) as error:
             raise make_error(error, self.address) from error
 
-    async def pull(self, image: str, on_event: Callable[[dict[str, Any]], None] | None = None) -> None:
-        """Pull an image once, however many ask for it at the same time.
-
-        ``on_event`` gets each event of the engine, in the event loop, for whoever asked first.
-        """
-        task = self._pulls.get(image)
-        if task is None:
-            task = self._pulls[image] = asyncio.create_task(self._pull(image, on_event))
-            task.add_done_callback(lambda _: self._pulls.pop(image, None))
+    async def pull(self, image: str, listener: Listener | None = None) -> None:
+        """Pull an image once, however many ask for it at the same time; each listener is told percent and message."""
+        pull = self._pulls.get(image)
+        if pull is None:
+            pull = self._pulls[image] = Pull(image)
+            pull.task = asyncio.create_task(self._pull(pull))
+            pull.task.add_done_callback(lambda _: self._pulls.pop(image, None))
+        if listener:
+            pull.listen(listener)
+        assert pull.task is not None
         # One person who gives up must not stop the pull for the others.
-        await asyncio.shield(task)
+        await asyncio.shield(pull.task)
 
-    async def _pull(self, image: str, on_event: Callable[[dict[str, Any]], None] | None) -> None:
-        loop = asyncio.get_running_loop()
+    async def _pull(self, pull: Pull) -> None:
+        loop, image = asyncio.get_running_loop(), pull.state.image
         repository, tag = parse_repository_tag(image)
 
         def follow() -> None:
@@ -91,8 +93,7 @@ class Engine:
                     raise ImageError(
                         f"The image {image!r} can not be pulled: {event['error'].rstrip('.')}. Check its name and the registry's access."
                     )
-                if on_event:
-                    loop.call_soon_threadsafe(on_event, event)
+                loop.call_soon_threadsafe(pull.feed, event)
 
         try:
             await loop.run_in_executor(self._slow, follow)
@@ -102,14 +103,18 @@ class Engine:
             raise ImageError(
                 f"The image {image!r} can not be pulled: {_explain(error)}. Check its name and the registry's access."
             ) from error
+        pull.finish()
+
+    async def read_version(self) -> dict[str, Any]:
+        """Return what the engine says about itself, asked once."""
+        if self._version is None:
+            self._version = dict(await self.call("version"))
+        return self._version
 
     async def has_init(self) -> bool:
         """Tell whether the engine can put a small init process into containers."""
-        if self._has_init is None:
-            version = await self.call("version")
-            names = {str(component.get("Name", "")).lower() for component in version.get("Components") or []}
-            self._has_init = "docker-init" in names
-        return self._has_init
+        version = await self.read_version()
+        return "docker-init" in {str(component.get("Name", "")).lower() for component in version.get("Components") or []}
 
     def close(self) -> None:
         """Close threads and connections."""
@@ -162,6 +167,10 @@ def _make_refusal(error: APIError) -> MLHubError:
     text = _explain(error)
     if re.search(r"could not find an available.*address pool|no available network", text):
         return CapacityError(f"The Docker host has no addresses left for networks ({text}). Give the hub a larger MLHUB_NETWORK_POOL.")
+    if "could not select device driver" in text:
+        return CapacityError(
+            f"The Docker host can not give GPUs to containers ({text}). Install the NVIDIA container toolkit there, or start without GPUs."
+        )
     if re.search(r"cannot allocate memory|not enough memory", text, re.IGNORECASE):
         return CapacityError(f"The Docker host has too little memory for this workspace ({text}).")
     if re.search(r"executable file not found|exec format error|OCI runtime create failed.*exec", text):

@@ -13,6 +13,7 @@ from mlhub.errors import ConfigurationError
 
 # What ordinary images need when they start as root: own files, switch users, end children, use low ports.
 CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID")
+CPU_SHARES = 128
 FORBIDDEN_CAPABILITIES = frozenset({"ALL", "NET_ADMIN", "NET_RAW"})
 _INITS = frozenset({"tini", "tini-static", "dumb-init", "docker-init", "catatonit", "init", "s6-svscan"})
 
@@ -24,6 +25,8 @@ def make_host_config() -> dict[str, Any]:
         "cap_add": list(CAPABILITIES),
         "security_opt": ["no-new-privileges"],
         "pids_limit": 4096,
+        # An eighth of what the hub's own container weighs: where all want the processor, the hub answers first.
+        "cpu_shares": CPU_SHARES,
         "shm_size": "256m",
         # A chatty workspace must not fill the host's disk.
         "log_config": {"Type": "json-file", "Config": {"max-size": "10m", "max-file": "2"}},

@@ -14,9 +14,12 @@ from typing import Any
 
 from mlhub.backends.base import Address, Backend, Kind, Resource, Workspace
 from mlhub.backends.docker import guard, own, volumes
-from mlhub.backends.docker.container import LABEL_PORT, Container, pick_host
+from mlhub.backends.docker.container import ASIDE, LABEL_PORT, Container, pick_host
 from mlhub.backends.docker.engine import Engine
+from mlhub.backends.docker.hosts import HostFacts
 from mlhub.backends.docker.networks import Networks
+from mlhub.backends.docker.ssh import Bundle
+from mlhub.backends.docker.updates import Updates
 from mlhub.errors import BackendError
 from mlhub.workspace.identity import LABEL_ORIGIN, LABEL_SERVER, LABEL_USER, Identity
 
@@ -40,7 +43,9 @@ class DockerBackend(Backend):
         self.engine = engine or Engine()
         self.extra_labels = dict(extra_labels or {})
         self.host_guard = host_guard
+        self.host, self.updates = HostFacts(self.engine), Updates(self.engine)
         self.networks = Networks(self.engine, hub_name, pool, prefix, self.extra_labels)
+        self.ssh_bundle = Bundle(self.engine, hub_name, self.extra_labels)
         self._own: asyncio.Task[dict[str, Any] | None] | None = None
         self._settled: asyncio.Task[None] | None = None
         self._deletions: dict[Identity, asyncio.Task[None]] = {}
@@ -59,8 +64,11 @@ class DockerBackend(Backend):
     async def find_self(self) -> dict[str, Any] | None:
         """Find the container that this process runs in, once; None outside of this engine's containers."""
         if self._own is None or _has_failed(self._own):
-            self._own = asyncio.create_task(own.find_own_container(self.engine))
-        container = await asyncio.shield(self._own)
+            self._own = asyncio.create_task(self._find_self())
+        return await asyncio.shield(self._own)
+
+    async def _find_self(self) -> dict[str, Any] | None:
+        container = await own.find_own_container(self.engine)
         self.networks.hub_id = container["Id"] if container else None
         return container
 
@@ -98,7 +106,8 @@ class DockerBackend(Backend):
         identity = Identity(self.hub_name, resource.user, resource.server or "")
         with self.engine.sentences():
             if resource.kind is Kind.WORKSPACE:
-                await Container(self.engine, identity, resource.name).remove()
+                for name in (resource.name.removesuffix(ASIDE), resource.name.removesuffix(ASIDE) + ASIDE):
+                    await Container(self.engine, identity, name).remove()
             elif resource.kind is Kind.NETWORK:
                 await self.find_self()
                 await self.networks.remove(identity)
@@ -150,7 +159,7 @@ class DockerBackend(Backend):
             with self.engine.sentences():
                 await self.networks.release(identity)
 
-        self._keep(asyncio.create_task(release()))
+        self.keep(asyncio.create_task(release()))
 
     async def _delete(self, identity: Identity) -> None:
         with self.engine.sentences():
@@ -175,9 +184,12 @@ class DockerBackend(Backend):
 
     async def _list_containers(self, user: str | None) -> list[dict[str, Any]]:
         # Containers without a server name are no workspaces (the guard's short-lived ones).
-        return list(await self.engine.call("containers", all=True, filters={"label": [*_make_filter(self.hub_name, user), LABEL_SERVER]}))
+        return hide_aside(
+            await self.engine.call("containers", all=True, filters={"label": [*_make_filter(self.hub_name, user), LABEL_SERVER]})
+        )
 
-    def _keep(self, task: asyncio.Task[Any]) -> None:
+    def keep(self, task: asyncio.Task[Any]) -> None:
+        """Keep a task that nobody waits for, and log how it fails."""
         self._background.add(task)
 
         def report(done: asyncio.Task[Any]) -> None:
@@ -190,6 +202,12 @@ class DockerBackend(Backend):
 
 def _has_failed(task: asyncio.Task[Any]) -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)
+
+
+def hide_aside(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out containers that stand aside for another one that is there: both are one workspace."""
+    names = {entry["Names"][0] for entry in entries}
+    return [entry for entry in entries if not (entry["Names"][0].endswith(ASIDE) and entry["Names"][0].removesuffix(ASIDE) in names)]
 
 
 def _make_filter(hub: str, user: str | None) -> list[str]:

@@ -4,7 +4,7 @@ Promise: no Docker call runs on the event loop; starting a workspace takes as fe
 engine as it can; what carries another identity's labels is never adopted, mounted, routed to or removed.
 
 The container is kept when the workspace stops and started again while nothing that makes it up has
-changed; else it is created anew on the same volume.
+changed; else it is created anew on the same volume. It keeps its image until its owner asks for the newer one.
 """
 
 from __future__ import annotations
@@ -14,24 +14,31 @@ import json
 from typing import Any, ClassVar
 
 from docker.api.client import APIClient
-from docker.errors import APIError, DockerException
+from docker.errors import DockerException
 from docker.tls import TLSConfig
 from dockerspawner import DockerSpawner
+from jupyterhub.traitlets import ByteSpecification
 from jupyterhub.utils import url_path_join
-from traitlets import Bool, Int, Unicode, default
+from traitlets import Bool, Int, List, Unicode, default
 
 from mlhub.backends.base import Address
-from mlhub.backends.docker.arguments import LABEL_CONFIG, make_create_arguments, takes_mount_point
-from mlhub.backends.docker.container import LABEL_PORT, Clock, Container, read_address, read_environment
+from mlhub.backends.docker.arguments import takes_mount_point
+from mlhub.backends.docker.container import LABEL_PORT, Container, read_address
 from mlhub.backends.docker.engine import Engine, is_hiccup
+from mlhub.backends.docker.entry import SshEntryMixin
+from mlhub.backends.docker.hosts import read_host
+from mlhub.backends.docker.images import WorkspaceImage
 from mlhub.backends.docker.inventory import DockerBackend
+from mlhub.backends.docker.launch import Launch
 from mlhub.backends.docker.names import check_template, render_name
+from mlhub.backends.docker.prepull import keep_pulling
 from mlhub.backends.docker.volumes import ensure_volume
-from mlhub.errors import ImageError, NameTakenError, OptionsError
+from mlhub.errors import NameTakenError
+from mlhub.workspace.policy import Host
 from mlhub.workspace.spawner import WorkspaceSpawnerMixin
 
 
-class MLHubDockerSpawner(WorkspaceSpawnerMixin, DockerSpawner):
+class MLHubDockerSpawner(SshEntryMixin, WorkspaceSpawnerMixin, DockerSpawner):
     """Start workspaces as containers of a Docker engine."""
 
     network_pool = Unicode("10.64.0.0/12", config=True, help="Private range from which each user's network takes a subnet.")
@@ -45,10 +52,24 @@ class MLHubDockerSpawner(WorkspaceSpawnerMixin, DockerSpawner):
         config=True,
         help="Run a small init process in containers whose image brings none, so that they stop at once and leave no zombies.",
     )
+    host_gpus = List(
+        Unicode(),
+        default_value=None,
+        allow_none=True,
+        config=True,
+        help="The host's GPUs, as UUIDs in the order of their indices. None: they are found where the hub can see them. []: there are none.",
+    )
+    min_free_disk = ByteSpecification(
+        2**30, config=True, help="Disk to keep free on the Docker host: below that no image is pulled and no container made. 0: no limit."
+    )
+    image_pull_interval_seconds = Int(
+        0, min=0, config=True, help="Seconds between two pulls of all images that the site offers, beginning when the hub starts. 0: never."
+    )
 
     _backends: ClassVar[dict[str, DockerBackend]] = {}
-    _image_info: dict[str, Any] | None = None
-    _container: dict[str, Any] | None = None
+    object_id: str  # DockerSpawner's: the container's id
+    image_info: dict[str, Any] | None = None  # of the image that a container made now would have
+    _container: dict[str, Any] | None = None  # as the engine described it last
 
     @property
     def backend(self) -> DockerBackend:
@@ -104,125 +125,87 @@ class MLHubDockerSpawner(WorkspaceSpawnerMixin, DockerSpawner):
     def _default_use_ip(self) -> bool:
         return True
 
-    @default("allowed_images")
-    def _default_allowed_images(self) -> dict[str, str]:
-        return {image: image for image in self.list_images()}
-
-    def resolve_image(self, choice: Any) -> str:
-        """Return the image behind a choice; a site's own ``allowed_images`` decides where it is set."""
+    def list_images(self) -> list[str]:
+        """List the images that the site's configuration names; its own ``allowed_images`` counts, too."""
         allowed = self._get_allowed_images() or {}
-        if isinstance(choice, str) and (allowed == "*" or choice == self.default_image):
-            return choice
-        if not isinstance(choice, str) or choice not in allowed:
-            raise OptionsError(
-                f"The image {str(choice)[:200]!r} is not offered here. Choose one of: {', '.join(allowed or [self.default_image])}."
-            )
-        return str(allowed[choice])
+        return list(dict.fromkeys([*super().list_images(), *(allowed.values() if isinstance(allowed, dict) else ())]))
+
+    def translate_image(self, choice: Any) -> Any:
+        """Return the image behind a name of the site's own ``allowed_images``."""
+        allowed = self._get_allowed_images()
+        return allowed.get(choice, choice) if isinstance(allowed, dict) and isinstance(choice, str) else choice
+
+    def allows_any_image(self) -> bool:
+        """Tell whether the site's own ``allowed_images`` lets everybody use any image."""
+        return bool(self._get_allowed_images() == "*")
+
+    def list_catalogue(self) -> list[str]:
+        """List the references of all images that the site offers."""
+        return [entry.image for entry in self.site.policy.list_catalogue(self.make_defaults())]
 
     def make_labels(self) -> dict[str, str]:
         """Make the container's labels."""
-        return {**super().make_labels(), LABEL_PORT: str(self.port)}
+        return {**super().make_labels(), LABEL_PORT: str(self.port), **self.make_ssh_labels()}
 
     # start
 
     async def prepare_hub(self) -> None:
         """Check what the site says about names, and find the hub's own place on the engine."""
+        await super().prepare_hub()
         if self.name_template:
             check_template(self.name_template)
+        if self.image_pull_interval_seconds:
+            pulling = keep_pulling(self.backend.engine, self.list_catalogue, self.image_pull_interval_seconds)
+            self.backend.keep(asyncio.create_task(pulling))
         with self.backend.engine.sentences():
             await self.backend.settle()
+        self.backend.keep(asyncio.create_task(self.prepare_ssh()))
 
     async def prepare_workspace(self) -> None:
-        """Make sure that the image is here; pulling counts against no timeout."""
-        engine = self.backend.engine
-        with engine.sentences():
-            self._image_info = None if self.pull_policy == "always" else await engine.find("inspect_image", self.image)
-            if self._image_info is None and self.pull_policy == "never":
-                raise ImageError(
-                    f"The image {self.image!r} is not on the Docker host, and pulling is switched off. Ask your administrator to pull it."
-                )
-            if self._image_info is None:
-                await engine.pull(self.image, self.report_pull)
-                self._image_info = await engine.call("inspect_image", self.image)
-
-    def report_pull(self, event: dict[str, Any]) -> None:
-        """Take one event of the pull; a subclass may turn it into progress."""
+        """Make sure that the image is here and can run; pulling counts against no timeout."""
+        with self.backend.engine.sentences():
+            await self.workspace_image.prepare()
 
     async def start_workspace(self) -> str:
         """Start the container, made anew where it has to be, and return its URL once it answers."""
-        backend, clock = self.backend, Clock()
+        backend = self.backend
         with backend.engine.sentences():
             await backend.settle()
             await backend.finish_deletion(self.identity)
-            async with backend.networks.hold(self.identity):
-                self._container = await self._ensure_running(clock)
-                address = self._read_address()
-                if not self.internal_ssl:  # else JupyterHub itself asks, with the certificates that it has
-                    path = url_path_join(self.server.base_url, "api")
-                    await self.container.wait_until_ready(str(self.object_id), address, path, self.http_timeout)
-        clock.lap("answer")
-        self.log.info("Workspace %s answers after %s", self.object_name, clock)
+        async with backend.networks.hold(self.identity):
+            self._container = await Launch(self).run()
+        self.open_ssh()
+        address = self.read_address(self._container)
         return f"http://{address.host}:{address.port}"
 
-    async def _ensure_running(self, clock: Clock) -> dict[str, Any] | None:
-        found = await self._inspect()  # first: where the name is somebody else's, nothing else is touched
-        volume, network = await asyncio.gather(self._ensure_volume(), self._ensure_network())
-        clock.lap("look-up")
-        # The hub joins while the container is made and starts; it is needed there only when the workspace first asks.
-        joining = asyncio.create_task(self._join_network())
-        try:
-            return await self._run_container(found, volume, network, clock)
-        finally:
-            await joining
-            clock.lap("join")
+    def report(self, percent: float, message: str) -> None:
+        """Tell whoever watches the start how far it has come."""
+        self.start_progress.report(percent, message)
 
-    async def _run_container(self, found: dict[str, Any] | None, volume: str | None, network: str, clock: Clock) -> dict[str, Any] | None:
-        if found and found["State"]["Running"] and self._fits_hub(found):
-            await self._adopt(found)
-            return found
-        if self._image_info is None:
-            await self.prepare_workspace()
-        arguments = await make_create_arguments(self, self._image_info or {}, volume, network)
-        if found and (self.remove or not self._still_fits(found, arguments) or not await self._start_again(found)):
-            await self.container.remove()
-            await self._ensure_network()  # the start may have failed because the network was gone
-            await self._join_network()
-            clock.lap("remove")
-            found = None
-        if found is None:
-            await self._create_and_start(arguments, clock)
-        clock.lap("start")
-        found = await self._inspect()
-        clock.lap("inspect")
-        return found
+    # newer images
 
-    async def _start_again(self, found: dict[str, Any]) -> bool:
-        self._adopt_token(found)
-        try:
-            await self.container.start(found["Id"])
-        except APIError as error:
-            # Something that it was made with is gone: its network, a device, a mount.
-            self.log.warning("%s does not start again (%s) and is created anew; its data is kept.", self.object_name, error)
-            self.backend.networks.forget(self.identity)
-            return False
-        return True
+    async def find_update(self) -> str | None:
+        """Tell where an image newer than the container's is: "local", "registry", or None where none is known."""
+        with self.backend.engine.sentences():
+            return await self.workspace_image.find_update()
 
-    async def _create_and_start(self, arguments: dict[str, Any], clock: Clock) -> None:
-        try:
-            self.object_id = await self.container.create(arguments)
-        except APIError:
-            # The image or the network may be gone since they were looked up: the next start looks again.
-            self._image_info = None
-            self.backend.networks.forget(self.identity)
-            raise
-        clock.lap("create")
-        try:
-            await self.container.start(self.object_id)
-        except APIError:
-            # Nothing ran in it yet; it would only be in the way.
-            await self.container.remove()
-            self.backend.networks.forget(self.identity)
-            raise
+    async def begin_update(self) -> None:
+        """Get the newest image while the workspace may still run, and have its next start take it.
+
+        That start goes back to the container of now where the new one does not come up.
+        """
+        with self.backend.engine.sentences():
+            await self.workspace_image.begin_update()
+
+    async def describe_image(self) -> dict[str, Any]:
+        """Describe the image of the workspace, and tell whether there is a newer one."""
+        with self.backend.engine.sentences():
+            return await self.workspace_image.describe()
+
+    async def read_host(self) -> Host:
+        """Tell what the Docker host has."""
+        with self.backend.engine.sentences():
+            return await read_host(self.backend.host, self.host_gpus)
 
     # what the hub asks while it runs
 
@@ -230,7 +213,7 @@ class MLHubDockerSpawner(WorkspaceSpawnerMixin, DockerSpawner):
         """Return None while the container runs, else its exit code; an engine that does not answer proves nothing."""
         try:
             await self.backend.settle()
-            self._container = found = await self._inspect()
+            self._container = found = await self.inspect()
         except NameTakenError as error:
             self.log.warning("%s", error)
             return 0
@@ -248,8 +231,8 @@ class MLHubDockerSpawner(WorkspaceSpawnerMixin, DockerSpawner):
         """Return where the workspace answers now: its address may change whenever its container starts."""
         if self._container is None:
             with self.sentences(), self.backend.engine.sentences():
-                self._container = await self._inspect()
-        address = self._read_address()
+                self._container = await self.inspect()
+        address = self.read_address(self._container)
         return url_path_join(f"http://{address.host}:{address.port}", self.server.base_url)
 
     async def stop_workspace(self, now: bool) -> None:
@@ -275,43 +258,39 @@ class MLHubDockerSpawner(WorkspaceSpawnerMixin, DockerSpawner):
         """This workspace's container on the engine."""
         return Container(self.backend.engine, self.identity, self.object_name)
 
-    async def _inspect(self) -> dict[str, Any] | None:
+    @property
+    def workspace_image(self) -> WorkspaceImage:
+        """This workspace's image on the engine."""
+        return WorkspaceImage(self)
+
+    async def inspect(self) -> dict[str, Any] | None:
+        """Return the engine's description of the container, or None where there is none."""
         found = await self.container.inspect()
         if found is not None:
             self.object_id = found["Id"]
         return found
 
-    async def _ensure_network(self) -> str:
+    async def ensure_network(self) -> str:
+        """Make sure of the network, and return its name."""
         return self.network_name or await self.backend.networks.ensure(self.identity)
 
-    async def _join_network(self) -> None:
+    async def join_network(self) -> None:
+        """Make sure that the hub is in the network."""
         if not self.network_name:
             await self.backend.networks.join(self.identity)
 
-    async def _ensure_volume(self) -> str | None:
-        return None if takes_mount_point(self) else await ensure_volume(self.backend.engine, self.identity, dict(self.extra_labels))
+    async def ensure_volume(self) -> str | None:
+        """Make sure of the volume and return its name; None where the site mounts its own, or none is wanted."""
+        wants_none = self.decision is not None and not self.decision.is_mount_volume
+        if wants_none or takes_mount_point(self):
+            return None
+        return await ensure_volume(self.backend.engine, self.identity, dict(self.extra_labels))
 
-    def _read_address(self) -> Address:
-        return read_address(self._container, self.network_name or self.identity.network, self.port)
+    def read_address(self, container: dict[str, Any] | None) -> Address:
+        """Read where the workspace answers, from the engine's description of its container."""
+        return read_address(container, self.network_name or self.identity.network, self.port)
 
-    def _still_fits(self, found: dict[str, Any], arguments: dict[str, Any]) -> bool:
-        labels = found["Config"].get("Labels") or {}
-        return labels.get(LABEL_CONFIG) == arguments["labels"][LABEL_CONFIG] and not found["State"].get("Dead")
-
-    def _fits_hub(self, found: dict[str, Any]) -> bool:
-        ours, theirs = self.get_env(), read_environment(found)
-        return all(
-            ours.get(name) == theirs.get(name) for name in ("JUPYTERHUB_API_URL", "JUPYTERHUB_SERVICE_PREFIX", "JUPYTERHUB_CLIENT_ID")
-        )
-
-    async def _adopt(self, found: dict[str, Any]) -> None:
-        self.log.info("Workspace %s runs already and is adopted as it is.", self.object_name)
-        self._adopt_token(found)
-        if found["State"].get("Paused"):
-            await self.backend.engine.call("unpause", found["Id"])
-
-    def _adopt_token(self, found: dict[str, Any]) -> None:
-        # The token is part of the container; JupyterHub registers what it finds here.
-        token = read_environment(found).get("JUPYTERHUB_API_TOKEN")
-        if token:
+    def adopt_token(self, environment: dict[str, str]) -> None:
+        """Take over the token that is part of a kept container; JupyterHub registers what it finds here."""
+        if token := environment.get("JUPYTERHUB_API_TOKEN"):
             self.api_token = token

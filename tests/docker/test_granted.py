@@ -1,0 +1,219 @@
+"""What a workspace was granted, seen on the engine: each limit, what holds it, and what a changed choice costs."""
+
+import pytest
+from tornado import web
+
+from mlhub.backends.docker.arguments import make_create_arguments
+from mlhub.workspace.identity import Identity
+
+MIB = 2**20
+UUIDS = ["GPU-11111111-2222-3333-4444-555555555555", "GPU-66666666-7777-8888-9999-000000000000"]
+
+
+@pytest.fixture
+def alice(hub):
+    return Identity(hub.hub_name, "alice").container
+
+
+async def test_each_limit_arrives_at_the_engine(hub, client, alice):
+    options = {"cpu_limit": 0.5, "mem_limit": "300M", "shm_size": "32M", "env": {"COURSE": "ml"}, "days_to_live": 2}
+    await hub.start("alice", options=options)
+    container = client.containers.get(alice)
+    host = container.attrs["HostConfig"]
+    assert (host["CpuQuota"], host["CpuPeriod"], host["Memory"], host["ShmSize"]) == (50_000, 100_000, 300 * MIB, 32 * MIB)
+    assert host["MemorySwap"] == (300 * MIB if client.info()["SwapLimit"] else -1)
+    assert host["PidsLimit"] == 4096
+    assert not host["DeviceRequests"]
+    assert "COURSE=ml" in container.attrs["Config"]["Env"]
+    assert int(container.labels["expiration_timestamp_seconds"]) > 0
+
+
+async def test_without_a_choice_the_hub_keeps_a_core_and_a_gibibyte(hub, client, alice):
+    await hub.start("alice")
+    host, info = client.containers.get(alice).attrs["HostConfig"], client.info()
+    assert host["CpuQuota"] == max(info["NCPU"] / 2, info["NCPU"] - 1) * 100_000
+    assert host["Memory"] == int(max(info["MemTotal"] / 2, info["MemTotal"] - 2**30)) // MIB * MIB
+    assert host["ShmSize"] == 256 * MIB
+
+
+async def test_more_than_the_host_has_is_refused_and_nothing_is_created(hub, client):
+    for options in ({"cpu_limit": 1000}, {"mem_limit": "100T"}, {"mem_limit": "300M", "shm_size": "301M"}, {"gpus": "0"}):
+        with pytest.raises(web.HTTPError) as caught:
+            await hub.start("alice", options=options)
+        assert caught.value.status_code == 400
+    assert not client.containers.list(all=True, filters={"label": f"mlhub.origin={hub.hub_name}"})
+
+
+async def test_the_sites_host_config_has_the_last_word_on_every_limit(hub, client, alice):
+    hub.spawner.extra_host_config = {"memswap_limit": "400m", "mem_limit": "200m", "shm_size": "16m", "pids_limit": 77, "cpu_quota": 33_000}
+    await hub.start("alice", options={"cpu_limit": 0.5, "mem_limit": "300M", "shm_size": "32M"})
+    host = client.containers.get(alice).attrs["HostConfig"]
+    assert (host["Memory"], host["ShmSize"], host["PidsLimit"], host["CpuQuota"]) == (200 * MIB, 16 * MIB, 77, 33_000)
+    assert host["MemorySwap"] == (400 * MIB if client.info()["SwapLimit"] else -1)
+
+
+@pytest.mark.parametrize(
+    ("host_gpus", "asked", "count", "ids"),
+    [
+        (UUIDS, "1", 0, ["1"]),
+        (UUIDS, UUIDS[0], 0, [UUIDS[0]]),
+        (UUIDS, "all", 0, ["0", "1"]),
+        (None, "all", -1, None),
+        (UUIDS, None, None, None),
+    ],
+)
+async def test_gpus_are_requested_as_docker_itself_does(hub, client, alice, host_gpus, asked, count, ids, monkeypatch):
+    """This engine can not start such a container, so it is created by the same code and looked at."""
+    hub.spawner.host_gpus = host_gpus
+    if host_gpus is None:
+        hub.user("alice")  # an engine whose GPUs nobody can list
+        monkeypatch.setattr("mlhub.backends.docker.hosts.find_gpus", lambda *_: None)
+    spawner = hub.user("alice").get_or_create_spawner("", "")
+    spawner.server, spawner.user_options = None, {"gpus": asked} if asked else {}
+    await spawner.apply_group_overrides()
+    await spawner.run_pre_spawn_hook()
+    volume, network = await spawner.ensure_volume(), await spawner.ensure_network()
+    spawner.get_env = lambda: {}  # JupyterHub's own variables want a whole start
+    arguments = await make_create_arguments(spawner, spawner.image_info, volume, network)
+    await spawner.container.create(arguments)
+    requests = client.containers.get(alice).attrs["HostConfig"]["DeviceRequests"]
+    if count is None:
+        assert not requests
+        return
+    (request,) = requests
+    assert (request["Count"], request["DeviceIDs"] or None, request["Capabilities"], request["Driver"]) == (count, ids, [["gpu"]], "")
+
+
+async def test_gpus_that_the_engine_can_not_give_are_a_sentence_and_leave_nothing_behind(hub, client):
+    hub.spawner.host_gpus = UUIDS
+    with pytest.raises(web.HTTPError) as caught:
+        await hub.start("alice", options={"gpus": "0"})
+    assert "can not give GPUs to containers" in caught.value.jupyterhub_message
+    assert not client.containers.list(all=True, filters={"label": f"mlhub.origin={hub.hub_name}"})
+
+
+# what holds
+
+
+async def test_a_fork_bomb_ends_at_the_limit_of_processes_and_the_next_workspace_starts(hub, run_in, alice):
+    hub.spawner.extra_host_config = {"pids_limit": 64}
+    await hub.start("alice")
+    bomb = (
+        "import os, signal, time\n"
+        "children = []\n"
+        "try:\n"
+        "    while len(children) < 1000:\n"
+        "        child = os.fork()\n"
+        "        if not child:\n"
+        "            time.sleep(30); os._exit(0)\n"
+        "        children.append(child)\n"
+        "except BlockingIOError:\n"
+        "    print('refused after', len(children))\n"
+        "for child in children: os.kill(child, signal.SIGKILL)\n"
+    )
+    code, output = run_in(alice, "python3", "-c", bomb)
+    assert code == 0
+    assert output.startswith("refused after")
+    assert 40 < int(output.split()[-1]) < 64
+    spawner = await hub.start("bob")
+    assert await spawner.poll() is None
+
+
+async def test_shared_memory_is_full_where_it_was_said(hub, run_in, alice):
+    await hub.start("alice", options={"shm_size": "16M"})
+    write = "import sys; open('/dev/shm/x', 'wb').write(bytes(int(sys.argv[1]) * 2**20))"
+    assert run_in(alice, "python3", "-c", write, "15")[0] == 0
+    code, output = run_in(alice, "python3", "-c", write, "17")
+    assert code != 0
+    assert "No space left" in output
+
+
+async def test_memory_ends_where_it_was_said(hub, run_in, alice):
+    await hub.start("alice", options={"mem_limit": "128M"})
+    take = "import sys; x = bytearray(b'x') * (int(sys.argv[1]) * 2**20); print('taken')"
+    assert run_in(alice, "python3", "-c", take, "32") == (0, "taken\n")
+    code, output = run_in(alice, "python3", "-c", take, "300")
+    assert (code, output) == (137, "")
+
+
+# what a changed choice costs
+
+
+async def test_other_options_make_the_container_anew_and_keep_the_data(hub, client, run_in, alice):
+    await hub.start("alice", options={"shm_size": "32M", "env": {"A": "1"}})
+    old = client.containers.get(alice).id
+    assert run_in(alice, "sh", "-c", "echo precious > /workspace/data")[0] == 0
+    await hub.stop("alice")
+    await hub.start("alice", options={"shm_size": "64M", "env": {"A": "2"}})
+    anew = client.containers.get(alice)
+    assert anew.id != old
+    assert anew.attrs["HostConfig"]["ShmSize"] == 64 * MIB
+    assert "A=2" in anew.attrs["Config"]["Env"]
+    assert run_in(alice, "cat", "/workspace/data") == (0, "precious\n")
+
+
+async def test_more_or_less_memory_and_cpu_keep_the_container_with_what_is_installed_in_it(hub, client, run_in, alice):
+    await hub.start("alice", options={"cpu_limit": 0.5, "mem_limit": "300M"})
+    old = client.containers.get(alice).id
+    run_in(alice, "sh", "-c", "echo tool > /usr/local/bin/tool", user="0")
+    await hub.stop("alice")
+    for cpu, memory in ((0.75, 400), (0.25, 260)):
+        await hub.start("alice", options={"cpu_limit": cpu, "mem_limit": f"{memory}M"})
+        container = client.containers.get(alice)
+        host = container.attrs["HostConfig"]
+        assert (container.id, host["CpuQuota"], host["Memory"]) == (old, cpu * 100_000, memory * MIB)
+        assert run_in(alice, "cat", "/usr/local/bin/tool") == (0, "tool\n")
+        await hub.stop("alice")
+
+
+async def test_another_expiry_keeps_the_container(hub, client, alice):
+    await hub.start("alice", options={"days_to_live": 1})
+    old = client.containers.get(alice).id
+    await hub.stop("alice")
+    await hub.start("alice", options={"days_to_live": 5})
+    assert client.containers.get(alice).id == old
+
+
+# without a volume
+
+
+async def test_without_a_volume_none_is_made_and_an_older_one_stays_as_it_is(hub, client, run_in, alice):
+    identity = Identity(hub.hub_name, "alice")
+    await hub.start("alice", options={"is_mount_volume": False})
+    assert client.containers.get(alice).attrs["Mounts"] == []
+    assert not client.volumes.list(filters={"label": f"mlhub.origin={hub.hub_name}"})
+    await hub.start("bob")
+    bob = Identity(hub.hub_name, "bob")
+    run_in(bob.container, "sh", "-c", "echo old > /workspace/data")
+    await hub.stop("bob")
+    await hub.start("bob", options={"is_mount_volume": False})
+    assert run_in(bob.container, "ls", "/workspace") == (0, "welcome.txt\n")
+    await hub.user("bob").spawners[""].backend.delete_workspace(identity)
+    assert client.volumes.get(bob.volume(1))
+
+
+async def test_a_container_that_holds_its_files_itself_is_never_made_anew(hub, client, run_in, alice):
+    await hub.start("alice", options={"is_mount_volume": False, "shm_size": "32M"})
+    old = client.containers.get(alice).id
+    run_in(alice, "sh", "-c", "echo precious > /workspace/data")
+    await hub.stop("alice")
+    for options in ({"is_mount_volume": False, "shm_size": "64M"}, {"shm_size": "32M"}):
+        with pytest.raises(web.HTTPError) as caught:
+            await hub.start("alice", options=options)
+        assert caught.value.status_code == 400
+        assert "keeps its files inside its container" in caught.value.jupyterhub_message
+    hub.spawner.environment = {"SITE": "changed"}  # what the site changes does not reach it, and does not lock its owner out
+    await hub.start("alice", options={"is_mount_volume": False, "shm_size": "32M", "mem_limit": "200M"})
+    assert client.containers.get(alice).id == old
+    assert client.containers.get(alice).attrs["HostConfig"]["Memory"] == 200 * MIB
+    assert run_in(alice, "cat", "/workspace/data") == (0, "precious\n")
+
+
+async def test_a_container_that_holds_its_files_itself_survives_the_loss_of_its_network(hub, client, run_in, alice):
+    identity = Identity(hub.hub_name, "alice")
+    await hub.start("alice", options={"is_mount_volume": False})
+    run_in(alice, "sh", "-c", "echo precious > /workspace/data")
+    await hub.stop("alice")
+    client.networks.get(identity.network).remove()
+    await hub.start("alice")
+    assert run_in(alice, "cat", "/workspace/data") == (0, "precious\n")
