@@ -13,7 +13,9 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/*
 RUN python3 -m venv --without-pip /opt/mlhub
 COPY docker/requirements/hub.txt /tmp/hub.txt
+# jsonschema does without its optional format checkers, which build a grammar for seconds and hold 17 MB.
 RUN python3 -m pip --python /opt/mlhub/bin/python install --no-cache-dir --no-compile --require-hashes -r /tmp/hub.txt \
+ && python3 -m pip --python /opt/mlhub/bin/python uninstall --yes --quiet rfc3987-syntax lark isoduration arrow \
  && find /opt/mlhub -type d -name tests -path '*/site-packages/*' -prune -exec rm -rf {} + \
  && find /opt/mlhub -name '*.so' -path '*/site-packages/*' -exec chmod a+rx {} +
 RUN /opt/mlhub/bin/python -m compileall -q -j0 --invalidation-mode unchecked-hash /opt/mlhub/lib
@@ -27,19 +29,29 @@ WORKDIR /opt/chp
 COPY docker/proxy/package.json docker/proxy/package-lock.json docker/proxy/backlog.cjs ./
 RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund && npm cache clean --force
 
+# ---- ssh-bundle: an OpenSSH server that runs in workspaces of any image ----
+FROM ${BUILD_IMAGE} AS ssh-bundle
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends binutils libnss-wrapper netcat-openbsd openssh-client openssh-server patchelf rsync \
+ && rm -rf /var/lib/apt/lists/*
+COPY docker/ssh-bundle /build
+RUN /build/build
+
 # ---- the image: Debian's nginx, sshd, node and python, and what the stages above made ----
 # Programs run under accounts of their own; limited-user is the one that ssh clients name.
 FROM ${BASE_IMAGE}
 RUN apt-get update \
  && apt-get install -y --no-install-recommends \
-      ca-certificates libnginx-mod-stream libnginx-mod-stream-js nftables nginx-light nodejs openssh-server python3 tini \
+      ca-certificates libnginx-mod-stream libnginx-mod-stream-js netcat-openbsd nftables nginx-light nodejs openssh-server python3 tini \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/* /etc/ssh/ssh_host_* /etc/nginx/sites-enabled \
            /usr/share/doc /usr/share/man /usr/share/locale /usr/share/info /usr/share/icons
 RUN groupadd --gid 1000 hub && useradd --uid 1000 --gid hub --no-create-home --home-dir /data --shell /usr/sbin/nologin hub \
  && groupadd --gid 1001 chp && useradd --uid 1001 --gid chp --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin chp \
  && groupadd --gid 1002 edge && useradd --uid 1002 --gid edge --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin edge \
- && groupadd --gid 1003 limited-user && useradd --uid 1003 --gid limited-user --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin --password '*' limited-user \
+ && groupadd --gid 1003 limited-user && useradd --uid 1003 --gid limited-user --no-create-home --home-dir / --shell /usr/local/lib/mlhub/door --password '*' limited-user \
  && install -d -o hub -g hub -m 0750 /data && install -d -o hub -g hub -m 0755 /run/mlhub /run/sshd
+COPY --from=ssh-bundle /.mlhub /.mlhub
+COPY docker/bastion /usr/local/lib/mlhub
 COPY --from=node /opt/chp /opt/chp
 COPY --from=python /opt/mlhub /opt/mlhub
 # The documented place of the logo.
@@ -50,7 +62,7 @@ COPY mlhub /opt/mlhub/lib/python3.13/site-packages/mlhub
 COPY mlhubspawner /opt/mlhub/lib/python3.13/site-packages/mlhubspawner
 COPY resources /resources
 RUN cp /resources/static/mlhub/logo.png /opt/mlhub/share/jupyterhub/static/images/jupyter.png \
- && chmod -R a+rX /resources /opt/mlhub/lib/python3.13/site-packages/mlhub /opt/mlhub/lib/python3.13/site-packages/mlhubspawner \
+ && chmod -R a+rX /resources /usr/local/lib/mlhub /opt/mlhub/lib/python3.13/site-packages/mlhub /opt/mlhub/lib/python3.13/site-packages/mlhubspawner \
  && printf '#!/bin/sh\nexec /opt/mlhub/bin/python -m mlhub.cli "$@"\n' > /usr/local/bin/mlhub && chmod 0755 /usr/local/bin/mlhub \
  && /opt/mlhub/bin/python -m compileall -q --invalidation-mode unchecked-hash \
       /opt/mlhub/lib/python3.13/site-packages/mlhub /opt/mlhub/lib/python3.13/site-packages/mlhubspawner

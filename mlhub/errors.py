@@ -7,6 +7,9 @@ MLHubError
 │   ├── OptionsError     what a person asked for is malformed or not allowed
 │   │   └── FieldsError  the same, field by field (mlhub/workspace/options.py)
 │   └── NameTakenError   an object of that name exists and belongs to somebody else
+├── SSHKeyError          an SSH key can not be registered
+│   ├── PublicKeyError   the text is not one plain public key of a kind that is accepted
+│   └── KeyTakenError    the key is registered already
 └── BackendError         the place where workspaces run can not do it now
     ├── EngineUnreachableError
     ├── ImageError       the image is missing, can not be pulled, or does not start
@@ -49,6 +52,22 @@ class OptionsError(WorkspaceError):
 
 class NameTakenError(WorkspaceError):
     """Report an object whose labels do not name the workspace it should belong to."""
+
+    status_code = 409
+
+
+class SSHKeyError(MLHubError):
+    """Report an SSH key that can not be registered."""
+
+    status_code = 400
+
+
+class PublicKeyError(SSHKeyError):
+    """Report a text that is not one plain public key of a kind that is accepted; the text is never repeated."""
+
+
+class KeyTakenError(SSHKeyError):
+    """Report a key that is registered already."""
 
     status_code = 409
 

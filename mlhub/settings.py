@@ -23,7 +23,20 @@ HOST_PORT = re.compile(r"(?P<host>\[[0-9a-fA-F:]+\]|[^:\s/]+):(?P<port>\d{1,5})\
 
 # Names that begin like ours but belong to a shell, an ssh client or Kubernetes' service links.
 _FOREIGN = re.compile(r"(SSH_(AUTH_SOCK|AGENT_\w+|CLIENT|CONNECTION|TTY|ASKPASS\w*)|\w+_SERVICE_\w+|\w+_PORT(_\d+\w*)?|SSL_CERT_\w+)\Z")
-_FAMILIES = ("MLHUB_", "START_", "SSH_", "HUB_", "CLEANUP_", "DYNAMIC_", "SSL_", "SSHD_", "EXECUTION_", "ADDITIONAL_", "DEFAULT_WORKSPACE_")
+_FAMILIES = (
+    "MLHUB_",
+    "START_",
+    "SSH_",
+    "HUB_",
+    "CLEANUP_",
+    "DYNAMIC_",
+    "SSL_",
+    "SSHD_",
+    "EXECUTION_",
+    "ADDITIONAL_",
+    "DEFAULT_WORKSPACE_",
+    "POLICY_",
+)
 # Read by scripts/ on the host and handed on; nothing inside the container looks at them.
 _HOST_ONLY = {"MLHUB_USER_CONFIG", "MLHUB_SSL_DIR", "MLHUB_CACHE"}
 
@@ -91,9 +104,14 @@ class Settings(BaseModel):
     docker_tls_verify: str = Field("", description="As for the docker command.")
     docker_cert_path: str = Field("", description="As for the docker command.")
 
+    policy_file: Path = Field(
+        Path("/resources/policy.yaml"),
+        description="The site's policy: who may ask for what. Read again when it changes; without the file the defaults hold.",
+    )
+
     mlhub_hostnames: tuple[str, ...] = Field(
         (),
-        description="Names and addresses under which people reach this hub, comma separated. They go into the generated certificate and into the printed address.",
+        description="Names and addresses under which people reach this hub, comma separated. They go into the generated certificate and into the printed address. The first one also ends the names by which SSH reaches workspaces (`HUB_NAME` otherwise).",
     )
     mlhub_port: int = Field(
         8080,
@@ -110,6 +128,11 @@ class Settings(BaseModel):
         description="Addresses (CIDR, comma separated) of proxies in front of the public port whose `X-Forwarded-*` headers are believed.",
     )
     mlhub_workspace_image: str = Field("mltooling/ml-workspace:latest", description="Image of workspaces when nobody chooses another.")
+    mlhub_image_pull_interval_seconds: int = Field(
+        0,
+        ge=0,
+        description="Seconds between two pulls of all images that the site offers, beginning when the hub starts; `0` switches that off. Workspaces keep the image they have until their owner updates them. Docker only.",
+    )
     mlhub_network_pool: str = Field("10.64.0.0/12", description="Private address range from which each user's network takes a subnet.")
     mlhub_network_prefix: int = Field(27, ge=16, le=29, description="Size of each user's subnet, as a prefix length.")
     mlhub_host_guard: bool = Field(

@@ -1,39 +1,35 @@
-"""Start the container: ``python -m mlhub.boot [--check]``.
+"""Start the container: ``python -m mlhub.boot [--check | --reload-certificate CERTIFICATE KEY]``.
 
-Reads as the list of its steps at the bottom. ``--check`` renders, lets nginx and sshd check their files, and ends.
+Reads as the list of its steps at the bottom; the last one is to become the supervisor. ``--check`` renders, lets nginx and sshd
+check their files, and ends. ``--reload-certificate`` is what the supervisor runs when the site's own pair has changed.
 """
 
 from __future__ import annotations
 
-import asyncio
 import datetime
 import json
+import os
 import resource
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
+from typing import NoReturn
 
 from mlhub import __version__
 from mlhub.auth.rules import explain_password
 from mlhub.boot import certificates
 from mlhub.boot.accounts import find_account
 from mlhub.boot.data import ensure_secret, prepare_data_dir, prepare_run_dir, write_private
+from mlhub.boot.log import say
 from mlhub.boot.preflight import check_user_config, explain_missing_engine, names_other_proxy
-from mlhub.boot.programs import engine_socket, make_directories, make_programs
+from mlhub.boot.programs import PLAIN_ENVIRONMENT, engine_socket, make_directories, make_programs
 from mlhub.boot.render import Renderer, make_addresses
-from mlhub.boot.supervisor import Program, Supervisor
+from mlhub.boot.ssh import prepare_sshd
+from mlhub.boot.supervisor import Program
+from mlhub.boot.watch import Watch
 from mlhub.errors import ConfigurationError, MLHubError, SettingsError
-from mlhub.settings import Settings, list_misspelt_variables
-
-CERTIFICATE_CHECK_SECONDS = 2.0
-
-
-def say(line: str) -> None:
-    """Write one line to the container's log."""
-    print(f"[MLHub {time.strftime('%H:%M:%S')}] {line}", flush=True)
+from mlhub.settings import Settings, list_misspelt_variables, read_environment
 
 
 def prepare(settings: Settings) -> tuple[list[Program], certificates.Pair | None]:
@@ -76,22 +72,6 @@ def prepare_certificate(settings: Settings) -> certificates.Pair | None:
     return own
 
 
-def prepare_sshd(settings: Settings, renderer: Renderer) -> None:
-    """Make the host key once, kept under the data directory, and write sshd's file."""
-    bastion, hub = find_account("limited-user"), find_account("hub")
-    kept = settings.data_volume_container / "ssh"
-    kept.mkdir(mode=0o700, exist_ok=True)
-    hub.own(kept, 0o700)
-    key = kept / "ssh_host_ed25519_key"
-    if not key.exists():
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", settings.hub_name, "-f", str(key)], check=True)
-        for file in (key, key.with_suffix(".pub")):
-            hub.own(file, 0o600)
-    folder = settings.mlhub_run_dir / "ssh"
-    write_private(folder / key.name, key.read_bytes(), bastion)
-    write_private(folder / "sshd_config", renderer.render("sshd_config.j2"), bastion)
-
-
 def render_error_pages(settings: Settings, renderer: Renderer) -> None:
     """Write the pages that proxy and nginx show while the hub or a workspace does not answer."""
     folder = settings.mlhub_run_dir / "errors"
@@ -131,51 +111,56 @@ def check_rendered(settings: Settings) -> None:
             raise ConfigurationError(f"{name} refuses its rendered configuration:\n{result.stderr.strip()}")
 
 
-async def watch_certificate(settings: Settings, pair: certificates.Pair, supervisor: Supervisor) -> None:
-    """Serve a changed certificate without a restart: pair checked → nginx -t → HUP. A bad one changes nothing."""
-    seen = pair.fingerprint()
-    tls = settings.mlhub_run_dir / "nginx" / "tls"
-    while True:
-        await asyncio.sleep(CERTIFICATE_CHECK_SECONDS)
-        current = pair.fingerprint()
-        if current == seen or current == (0,):
-            continue
-        seen = current
-        previous = tls.with_name("tls-previous")
-        try:
-            certificates.load_pair(pair, datetime.datetime.now(datetime.UTC))
-            shutil.copytree(tls, previous, dirs_exist_ok=True)
-            certificates.install_pair(pair, tls, find_account("edge"))
-            await asyncio.to_thread(check_rendered, settings)
-        except MLHubError as error:
-            if previous.exists():
-                certificates.install_pair(certificates.Pair(previous / "cert.crt", previous / "cert.key"), tls, find_account("edge"))
-            say(f"The changed certificate is not used, the former one stays in force: {error}")
-            continue
-        finally:
-            shutil.rmtree(previous, ignore_errors=True)
-        supervisor.signal("nginx", signal.SIGHUP)
-        say(f"The changed certificate {pair.certificate} is in use now.")
+def reload_certificate(settings: Settings, pair: certificates.Pair) -> None:
+    """Put a changed pair where nginx reads it: pair checked → installed → nginx -t. A bad one changes nothing.
 
-
-async def supervise(settings: Settings, programs: list[Program], own_pair: certificates.Pair | None) -> int:
-    """Run everything; return the container's exit code."""
-    supervisor = Supervisor(programs, say, on_ready=lambda: say_welcome(settings))
-    watcher = asyncio.create_task(watch_certificate(settings, own_pair, supervisor)) if own_pair else None
+    Raises ``ConfigurationError`` with what is wrong.
+    """
+    edge, tls = find_account("edge"), settings.mlhub_run_dir / "nginx" / "tls"
+    previous = certificates.Pair(tls.with_name("tls-previous") / "cert.crt", tls.with_name("tls-previous") / "cert.key")
+    certificates.load_pair(pair, datetime.datetime.now(datetime.UTC))
+    shutil.copytree(tls, previous.key.parent, dirs_exist_ok=True)
     try:
-        return await supervisor.run()
+        certificates.install_pair(pair, tls, edge)
+        check_rendered(settings)
+    except (MLHubError, OSError):
+        certificates.install_pair(previous, tls, edge)
+        raise
     finally:
-        if watcher:
-            watcher.cancel()
+        shutil.rmtree(previous.key.parent, ignore_errors=True)
 
 
-def say_welcome(settings: Settings) -> None:
-    """Print that everything answers, and where."""
-    say(f"Ready at {settings.public_address}" if settings.start_jhub else "Ready")
+def run_reload(arguments: list[str]) -> int:
+    """Return 0 when the changed pair is to be served, else say in one line why the former stays."""
+    pair = certificates.Pair(*map(Path, arguments))
+    try:
+        reload_certificate(Settings.from_environment(), pair)
+    except (MLHubError, OSError) as error:
+        say(f"The changed certificate is not used, the former one stays in force: {error}")
+        return 1
+    say(f"The changed certificate {pair.certificate} is in use now.")
+    return 0
+
+
+def hand_over(settings: Settings, programs: list[Program], own_pair: certificates.Pair | None) -> NoReturn:
+    """Become the supervisor, which needs a tenth of the libraries; secrets go there in memory, not in arguments or files."""
+    watch = None
+    if own_pair:
+        files = [str(own_pair.certificate), str(own_pair.key)]
+        watch = Watch(files, [sys.executable, "-I", "-m", "mlhub.boot", "--reload-certificate", *files], read_environment())._asdict()
+    ready = f"Ready at {settings.public_address}" if settings.start_jhub else "Ready"
+    plan = {"programs": [program._asdict() for program in programs], "ready": ready, "watch": watch}
+    descriptor = os.memfd_create("plan", 0)
+    os.write(descriptor, json.dumps(plan, default=str).encode())
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    command = [sys.executable, "-I", "-m", "mlhub.boot.supervisor", str(descriptor)]
+    os.execve(command[0], command, PLAIN_ENVIRONMENT)  # noqa: S606 - no shell is wanted
 
 
 def main(arguments: list[str]) -> int:
-    """Return the container's exit code."""
+    """Return the container's exit code, where it does not become the supervisor."""
+    if arguments[:1] == ["--reload-certificate"]:
+        return run_reload(arguments[1:])
     try:
         settings = Settings.from_environment()
         say(f"MLHub {__version__} as {settings.hub_name}, execution mode {settings.execution_mode}")
@@ -197,7 +182,7 @@ def main(arguments: list[str]) -> int:
     except subprocess.CalledProcessError as error:
         say(f"Error: {Path(error.cmd[0]).name} ended with code {error.returncode}; the lines above say why.")
         return 1
-    return asyncio.run(supervise(settings, programs, own_pair))
+    hand_over(settings, programs, own_pair)
 
 
 def check_admin_password(settings: Settings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
 
 from mlhub.boot.accounts import Account, find_account
@@ -81,14 +82,17 @@ def make_nginx(settings: Settings) -> Program:
     config = settings.mlhub_run_dir / "nginx.conf"
     command = find_account("edge").wrap(["nginx", "-e", "stderr", "-c", str(config)])
     sockets = [settings.mlhub_run_dir / "nginx" / f"{name}.sock" for name in ("http", "https", "ssh")]
+    sockets.append(settings.mlhub_run_dir / "clients" / "real.sock")
     probe = {"name": "nginx", "address": "127.0.0.1:8080", "path": "/.mlhub/health", "expect": " 204 "}
     return Program("nginx", command, PLAIN_ENVIRONMENT, probe, sockets)
 
 
 def make_sshd(settings: Settings, addresses: Addresses) -> Program:
-    """Return sshd, which runs as the one account that it lets in."""
+    """Return sshd, which runs as the one account that it lets in, under the watch that keeps its sessions accountable."""
     account = find_account("limited-user")
-    command = account.wrap(["/usr/sbin/sshd", "-D", "-e", "-f", str(settings.mlhub_run_dir / "ssh" / "sshd_config")])
+    sshd = ["/usr/sbin/sshd", "-D", "-e", "-f", str(settings.mlhub_run_dir / "ssh" / "sshd_config")]
+    socket = str(settings.mlhub_run_dir / "bastion" / "lookup.sock")
+    command = account.wrap([sys.executable, "-I", "-m", "mlhub.bastion.sessions", socket, *sshd])
     # A connection without a login would be logged, and counted against its source, every few seconds.
     probe = {"name": "sshd", "listens": addresses.sshd_port}
     return Program("sshd", command, PLAIN_ENVIRONMENT, probe)
@@ -104,6 +108,8 @@ def make_directories(settings: Settings) -> None:
         (run / "chp-api", chp, hub, 0o2750),
         (run / "nginx", edge, edge, 0o700),
         (run / "ssh", bastion, bastion, 0o700),
+        (run / "bastion", hub, bastion, 0o2750),
+        (run / "clients", edge, hub, 0o2750),
         (run / "errors", edge, edge, 0o755),
     ):
         folder.mkdir()

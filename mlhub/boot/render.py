@@ -73,7 +73,7 @@ class Renderer:
 
 
 def make_worker_connections() -> int:
-    """Return nginx's connections per worker: a client costs about four descriptors, some stay free for files."""
+    """Return nginx's connections per worker: a client costs two descriptors, some stay free for files."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = hard if hard != resource.RLIM_INFINITY else 65536
     return max(512, min(CONNECTIONS_MAX, max(soft, limit) - 256))

@@ -9,7 +9,10 @@ from typing import Any
 from jupyterhub.app import JupyterHub
 from traitlets import TraitError
 
+from mlhub.bastion.opening import open_bastion
 from mlhub.errors import EXIT_CONFIGURATION, BackendError, MLHubError
+from mlhub.hubconfig.log import RefusalFilter
+from mlhub.pages import spawn, ssh_keys, workspaces
 from mlhub.pages.static import StaticHandler
 from mlhub.settings import Settings
 
@@ -28,7 +31,16 @@ class MLHub(JupyterHub):
         """Add our pages before JupyterHub's own."""
         super().init_handlers()
         static = Settings.load().mlhub_resources_dir / "static"
-        self.handlers[:0] = self.add_url_prefix(self.hub_prefix, [(r"/mlhub-static/(.*)", StaticHandler, {"path": str(static)})])
+        ours: list[tuple[Any, ...]] = [(r"/mlhub-static/(.*)", StaticHandler, {"path": str(static)})]
+        ours += workspaces.HANDLERS
+        ours += spawn.HANDLERS
+        ours += ssh_keys.HANDLERS
+        self.handlers[:0] = self.add_url_prefix(self.hub_prefix, ours)
+
+    def init_logging(self) -> None:
+        """Keep tracebacks for what is not a person's own mistake."""
+        super().init_logging()
+        self.log.addFilter(RefusalFilter())
 
     async def init_spawners(self) -> int:
         """Let the backend find itself first: running workspaces may be reachable only then."""
@@ -46,6 +58,7 @@ class MLHub(JupyterHub):
         try:
             await self.initialize(argv)
             await self.start()
+            self.bastion = await open_bastion(self, Settings.load())
         except MLHubError as error:
             self._refuse(error)
         except (TraitError, ImportError) as error:

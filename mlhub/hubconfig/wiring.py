@@ -10,6 +10,7 @@ from traitlets.config import Config, LazyConfigValue
 from mlhub.auth.policy import resolve_authenticator
 from mlhub.errors import ConfigurationError
 from mlhub.settings import Settings
+from mlhub.workspace.policy_file import PolicyFile
 
 MISSING = object()
 
@@ -72,12 +73,18 @@ def wire(c: Config, settings: Settings) -> None:
     c.MLHubNativeAuthenticator.admin_password = settings.mlhub_admin_password
     c.MLHubNativeAuthenticator.public_address = settings.public_address.removesuffix(settings.mlhub_base_url)
     _append(c, "JupyterHub", "template_paths", str(resources / "html"))
+    # A hub does not start with rules that nobody can read; later the last good ones hold.
+    PolicyFile(settings.policy_file).current()
     facts = {
         "hub_name": settings.hub_name,
         "network_pool": settings.mlhub_network_pool,
         "network_prefix": settings.mlhub_network_prefix,
         "stop_seconds": settings.mlhub_stop_seconds,
         "host_guard": settings.mlhub_host_guard,
+        "image_pull_interval_seconds": settings.mlhub_image_pull_interval_seconds,
+        "policy_file": str(settings.policy_file),
+        "ssh_folder": str(settings.data_volume_container / "ssh") if settings.start_ssh else "",
+        "ssh_hostnames": list(settings.mlhub_hostnames),
     }
     for trait, value in facts.items():
         setattr(c.MLHubDockerSpawner, trait, value)

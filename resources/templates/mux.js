@@ -26,12 +26,34 @@ function preread(session) {
 
 // An address of 127.0.0.0/8 that stands for this client: sshd counts failures per source (OpenSSH PerSourcePenalties).
 function source(session) {
-    const address = session.variables.proxy_protocol_addr || '';
+    const address = session.remoteAddress || '';
     let hash = 0x811c9dc5;
     for (let i = 0; i < address.length; i++) {
         hash = Math.imul(hash ^ address.charCodeAt(i), 0x01000193) >>> 0;
     }
-    return `127.${1 + (hash >>> 24) % 254}.${(hash >>> 16) & 255}.${1 + (hash & 255) % 254}`;
+    const clients = ngx.shared.clients;
+    for (;;) {
+        const found = `127.${1 + (hash >>> 24) % 254}.${(hash >>> 16) & 255}.${1 + (hash & 255) % 254}`;
+        // Two clients that meet at one address would be punished for each other: the second one takes the next.
+        if (!clients || clients.add(found, address) || clients.get(found) === address) {
+            return found;
+        }
+        hash = (hash + 1) >>> 0;
+    }
 }
 
-export default { preread, source };
+// The client behind an address of source(), for the hub.
+function readClient(session) {
+    let question = '';
+    session.on('upload', (data, flags) => {
+        question += data;
+        if (!question.endsWith('\n') && !flags.last) {
+            return;
+        }
+        session.off('upload');
+        session.variables.mux_client = ngx.shared.clients.get(question.trim()) || 'unknown';
+        session.done();
+    });
+}
+
+export default { preread, source, readClient };

@@ -36,8 +36,6 @@ POLICY = """# The site's policy
 
 <!-- Written by scripts/docs from mlhub/workspace/rules.py, policy.py and catalogue.py. -->
 
-> **Not in force yet.** In this version `mlhub policy check` and `mlhub policy explain` read the file; the hub itself does not.
-
 One YAML file, `/resources/policy.yaml` or where `POLICY_FILE` points, says which images are offered and what people may ask for.
 The form, the REST API and every backend obey it. Its [JSON schema](policy.schema.json) serves editors and pipelines; `mlhub policy check FILE`
 tells file, line and reason of a mistake; `mlhub policy explain USER key=value…` tells what a start would get, and which line says so.

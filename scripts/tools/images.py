@@ -35,7 +35,17 @@ class Image:
 HUB = Image(
     "mltooling/ml-hub:latest",
     "Dockerfile",
-    ("Dockerfile", ".dockerignore", "mlhub", "mlhubspawner", "resources", "docker/requirements/hub.txt", "docker/proxy"),
+    (
+        "Dockerfile",
+        ".dockerignore",
+        "mlhub",
+        "mlhubspawner",
+        "resources",
+        "docker/requirements/hub.txt",
+        "docker/proxy",
+        "docker/ssh-bundle",
+        "docker/bastion",
+    ),
 )
 WORKSPACE = Image("mltooling/ml-workspace:latest", "docker/workspace/Dockerfile", ("docker/workspace", "docker/requirements/workspace.txt"))
 TEST_WORKSPACE = Image("mlhub-test-workspace:latest", "docker/test-workspace/Dockerfile", ("docker/test-workspace",))

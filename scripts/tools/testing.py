@@ -42,6 +42,10 @@ def main(arguments: Sequence[str]) -> int:
         prepare_engine()
     if "browser" in kinds and not Path("/usr/bin/chromium").exists():
         install_packages("chromium", why="the browser tests run a real browser")
+    if kinds & {"docker", "browser"} and not shutil.which("docker-registry"):
+        install_packages("docker-registry", why="workspaces are pulled from a real registry")
+    if "image" in kinds and not all(map(shutil.which, ("ssh", "sftp", "rsync", "dbclient"))):
+        install_packages("openssh-client", "rsync", "dropbear-bin", why="the image tests come in by real SSH clients")
     passed = failed = skipped = 0
     for folder in folders:
         counts, code = run_pytest(python, folder, deep)
@@ -79,7 +83,9 @@ def check(python: Path) -> list[str]:
     install_packages("shellcheck", why="shell scripts are checked") if not shutil.which("shellcheck") else None
     tools = python.parent
     shell = [path for path in (ROOT / "scripts").iterdir() if path.is_file() and path.read_bytes().startswith(b"#!/bin/sh")] + [
-        ROOT / ".ci" / "run"
+        ROOT / ".ci" / "run",
+        *(ROOT / "docker/bastion").iterdir(),
+        *(ROOT / "docker/ssh-bundle" / name for name in ("build", "start", "keys")),
     ]
     checks = {
         "ruff": [tools / "ruff", "check", "."],

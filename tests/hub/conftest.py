@@ -21,10 +21,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 import requests
+
+from mlhub.settings import Settings
 
 REPOSITORY = Path(__file__).parents[2]
 START_SECONDS = 60
@@ -50,6 +53,18 @@ c.ConfigurableHTTPProxy.auth_token = "{token}"
 c.Authenticator.admin_users = {{"admin"}}
 allow_list_file = None
 """
+
+FAKE_WORKSPACES = """
+from pathlib import Path
+c.JupyterHub.spawner_class = "mlhub.backends.fake.FakeSpawner"
+c.JupyterHub.allow_named_servers = True
+c.JupyterHub.concurrent_spawn_limit = 0
+c.JupyterHub.services = [{{"name": "tests", "api_token": "tests-of-the-hub-0123456789abcdef"}}]
+c.JupyterHub.load_roles = [{{"name": "tests", "services": ["tests"], "scopes": ["admin:users", "admin:servers", "admin:groups", "tokens", "inherit"]}}]
+c.Spawner.policy_file = {policy!r}
+c.Spawner.http_timeout = 30
+"""
+TESTS_TOKEN = "tests-of-the-hub-0123456789abcdef"
 
 WIRED = """
 from mlhub.auth.policy import resolve_authenticator
@@ -152,6 +167,8 @@ class Browser(requests.Session):
 class Hub:
     """One hub with its proxy, its database and its log, under one directory."""
 
+    program = "jupyterhub"
+
     def __init__(self, directory: Path, proxy: Path, config_text: str, environment: dict[str, str]) -> None:
         self.directory = directory
         self.port, self.hub_port, self.api_port = free_port(), free_port(), free_port()
@@ -173,7 +190,7 @@ class Hub:
     def start(self, *, wait: bool = True) -> Hub:
         environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "JUPYTERHUB_CRYPT_KEY": "00" * 32, **self.environment}
         with self.log_file.open("ab") as log:
-            command = [sys.executable, "-m", "jupyterhub", "-f", str(self.config_file)]
+            command = [sys.executable, "-m", self.program, "-f", str(self.config_file)]
             self.process = subprocess.Popen(command, cwd=self.directory, env=environment, stdout=log, stderr=log, start_new_session=True)
         if wait:
             self.wait_until(self._answers, "the hub to answer")
@@ -237,15 +254,84 @@ class Hub:
             return database.execute(sql, values).fetchall()
 
 
+class WorkspaceHub(Hub):
+    """The product's own hub application, whose workspaces are those of the fake backend; `policy` writes its policy file."""
+
+    program = "mlhub.hubconfig"
+
+    def __init__(self, directory: Path, proxy: Path, config_text: str, environment: dict[str, str]) -> None:
+        self.policy_file = directory / "policy.yaml"
+        settings = Settings(
+            data_volume_container=directory,
+            mlhub_run_dir=directory,
+            mlhub_resources_dir=REPOSITORY / "resources",
+            policy_file=self.policy_file,
+        )
+        (directory / "settings.json").write_text(settings.model_dump_json())
+        wired = FAKE_WORKSPACES.format(policy=str(self.policy_file)) + config_text
+        super().__init__(directory, proxy, wired, {"MLHUB_RUN_DIR": str(directory), **environment})
+
+    def policy(self, text: str) -> None:
+        """Write the policy; the hub reads it again at the next decision."""
+        fresh = self.policy_file.with_suffix(".new")
+        fresh.write_text(text)
+        fresh.rename(self.policy_file)
+
+    def service(self) -> Service:
+        """Return a client of the REST API with an administrator's token."""
+        return Service(self.url, TESTS_TOKEN)
+
+
+class Service(requests.Session):
+    """A client of the hub's REST API with a token."""
+
+    def __init__(self, url: str, token: str) -> None:
+        super().__init__()
+        self.url = url
+        self.trust_env = False
+        self.headers["Authorization"] = f"token {token}"
+
+    def request(self, method, path, **options):  # type: ignore[no-untyped-def, override]
+        options.setdefault("timeout", 60)
+        return super().request(method, f"{self.url}/hub/api/{path}", **options)
+
+    def make_person(self, name: str, *, groups: tuple[str, ...] = ()) -> Service:
+        """Make a person, and return a client with a token of theirs."""
+        assert self.post(f"users/{quote(name, safe='')}").status_code in (201, 409)
+        for group in groups:
+            self.post(f"groups/{group}")
+            assert self.post(f"groups/{group}/users", json={"users": [name]}).status_code == 200
+        answer = self.post(f"users/{quote(name, safe='')}/tokens", json={})
+        assert answer.status_code == 201, answer.text
+        return Service(self.url, answer.json()["token"])
+
+    def start(self, person: str, options: object = None, server: str = "") -> requests.Response:
+        """Ask for a start and wait until it is over, one way or the other."""
+        path = f"users/{quote(person, safe='')}/servers/{server}" if server else f"users/{quote(person, safe='')}/server"
+        return self.post(path, **({} if options is None else {"json": {"user_options": options}}))
+
+    def stop(self, person: str, server: str = "") -> requests.Response:
+        """Stop a server."""
+        return self.delete(f"users/{quote(person, safe='')}/servers/{server}" if server else f"users/{quote(person, safe='')}/server")
+
+    def get_server(self, person: str, server: str = "") -> dict[str, Any] | None:
+        """Return JupyterHub's model of a server that runs."""
+        answer = self.get(f"users/{quote(person, safe='')}", params={"include_stopped_servers": "1"}).json()
+        return next((each for each in answer["servers"].values() if each["name"] == server), None)
+
+
 @contextlib.contextmanager
-def _running(directory: Path, proxy: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Hub]]:
+def _running(directory: Path, proxy: Path, request: pytest.FixtureRequest, kind: type[Hub] = Hub) -> Iterator[Callable[..., Any]]:
     started: list[Hub] = []
     failed_before = request.session.testsfailed
 
-    def start(config_text: str = "", *, environment: dict[str, str] | None = None, wait: bool = True) -> Hub:
+    def start(config_text: str = "", *, environment: dict[str, str] | None = None, wait: bool = True, policy: str | None = None) -> Hub:
         place = directory / f"hub-{len(started)}"
         place.mkdir()
-        server = Hub(place, proxy, config_text, environment or {})
+        server = kind(place, proxy, config_text, environment or {})
+        if policy is not None:
+            assert isinstance(server, WorkspaceHub)
+            server.policy(policy)
         started.append(server)
         return server.start(wait=wait)
 
@@ -269,4 +355,20 @@ def module_hub(
 ) -> Iterator[Callable[..., Hub]]:
     """Start hubs that end with the module."""
     with _running(tmp_path_factory.mktemp("hub"), proxy_program, request) as start:
+        yield start
+
+
+@pytest.fixture
+def workspace_hub(tmp_path: Path, proxy_program: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., WorkspaceHub]]:
+    """Start hubs of the product's own application with workspaces of the fake backend; they end with the test."""
+    with _running(tmp_path, proxy_program, request, WorkspaceHub) as start:
+        yield start
+
+
+@pytest.fixture(scope="module")
+def module_workspace_hub(
+    tmp_path_factory: pytest.TempPathFactory, proxy_program: Path, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., WorkspaceHub]]:
+    """Start hubs of the product's own application that end with the module."""
+    with _running(tmp_path_factory.mktemp("hub"), proxy_program, request, WorkspaceHub) as start:
         yield start

@@ -57,8 +57,8 @@ def test_sshd_lets_nobody_in_without_a_key_and_names_the_client_by_an_address_of
     )  # fmt: skip
     assert result.returncode == 255
     assert "Permission denied (publickey)" in result.stderr
-    wait_for(lambda: re.search(r"Connection (from|closed by).* 127\.\d+\.\d+\.\d+ port", hub.logs()), "sshd logs the client", 10)
-    sources = set(re.findall(r"Connection from (127\.\d+\.\d+\.\d+) port", hub.logs()))
+    wait_for(lambda: re.search(r"Connection closed by.* 127\.\d+\.\d+\.\d+ port", hub.logs()), "sshd logs the client", 10)
+    sources = set(re.findall(r"Connection closed by.* (127\.\d+\.\d+\.\d+) port", hub.logs()))
     assert sources
     assert "127.0.0.1" not in sources
 

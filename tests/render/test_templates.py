@@ -97,8 +97,11 @@ def test_sshd_lets_in_by_key_only_and_grants_nothing_by_itself():
     options = dict(line.split(None, 1) for line in render({}, "sshd_config.j2").splitlines() if line.strip() and not line.startswith("#"))
     assert options["PasswordAuthentication"] == "no"
     assert options["AllowUsers"] == "limited-user"
-    assert options["PermitOpen"] == "none"
+    # What may be reached is in the line of the key, which only the hub writes; without one nobody is in.
     assert options["AuthorizedKeysFile"] == "none"
+    assert options["AuthorizedKeysCommand"].startswith("/usr/local/lib/mlhub/lookup ")
+    assert options["PermitListen"] == "none"
+    assert options["AllowTcpForwarding"] == "local"
     assert options["PermitUserEnvironment"] == "no"
 
 

@@ -1,0 +1,121 @@
+"""What the owner of a key may enter at this moment: one look into the hub's own memory and tables.
+
+Promise: nothing here asks a workspace or an engine, and the cost does not grow with users or workspaces.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from mlhub.auth.ssh_access import has_ssh, is_welcome, list_shared, may_enter
+from mlhub.auth.ssh_keys import SshKey, SshKeys
+from mlhub.backends.base import Address
+from mlhub.bastion.other_keys import KeyFile, WorkspaceKeys, list_ready
+
+
+@dataclass(frozen=True)
+class Target:
+    """Name a workspace and where its sshd answers."""
+
+    owner: str
+    server: str
+    address: Address
+
+    @property
+    def name(self) -> str:
+        """The workspace as ``owner/server``, as JupyterHub writes it."""
+        return f"{self.owner}/{self.server}"
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Somebody with a key that opens: who it is, the key as one plain line, and what it opens now."""
+
+    user: str
+    key_name: str
+    line: str
+    targets: tuple[Target, ...]
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Narrow what may be entered, as ``SSH_PERMIT_TARGET_HOST`` and ``SSH_PERMIT_TARGET_PORT`` say."""
+
+    host: str = "*"
+    port: str = "*"
+
+    def allows(self, address: Address) -> bool:
+        """Tell whether an address passes; the host is a shell pattern, the port a number or ``*``."""
+        return fnmatchcase(address.host, self.host) and self.port in ("*", str(address.port))
+
+
+class Grants:
+    """Answer for the keys of one hub. ``users`` is JupyterHub's own dictionary of users."""
+
+    def __init__(self, users: Any, authenticator: Any, keys: SshKeys, target_filter: Filter, socket: str) -> None:
+        self.users, self.authenticator, self.keys = users, authenticator, keys
+        self.filter, self.socket = target_filter, socket
+        self.key_file: KeyFile | None = None
+        self.workspace_keys: WorkspaceKeys | None = None
+
+    async def find_key(self, fingerprint: str) -> SshKey | None:
+        """Return a registered key whose owner would be let in at the front door now."""
+        key = self.keys.find(fingerprint)
+        return key if key is not None and await is_welcome(self.authenticator, key.user) else None
+
+    async def find_visitor(self, fingerprint: str) -> Visitor | None:
+        """Return who comes with a key, and what it opens now; None where it opens nothing."""
+        registered = self.keys.find(fingerprint)
+        if registered is None:
+            return self._find_other(fingerprint)
+        if not await is_welcome(self.authenticator, registered.user):
+            return None
+        return Visitor(registered.user.name, registered.name, registered.line, self._list_targets(registered))
+
+    async def make_line(self, fingerprint: str) -> str:
+        """Make the line of authorized_keys for a key, or "" where nobody may come in with it."""
+        visitor = await self.find_visitor(fingerprint)
+        if visitor is None:
+            return ""
+        options = ["restrict", f'command="{self.socket} {fingerprint}"']
+        if permits := [f'permitopen="{target.address.host}:{target.address.port}"' for target in visitor.targets]:
+            options += ["port-forwarding", *permits]
+        return f"{','.join(options)} {visitor.line}\n"
+
+    def find_target(self, spawner: Any) -> Target | None:
+        """Return where a workspace is entered, or None where it does not run, or may not be entered by anybody."""
+        address = spawner.ssh_address if spawner.ready and hasattr(spawner, "ssh_address") else None
+        if address is None or not has_ssh(spawner) or not self.filter.allows(address):
+            return None
+        return Target(spawner.user.name, spawner.name, address)
+
+    def find_spawner(self, owner: str, server: str) -> Any | None:
+        """Return the spawner of a workspace that exists, running or not; never make one up."""
+        try:
+            user = self.users[owner]
+        except KeyError:
+            return None
+        return user.spawners[server] if not server or server in user.orm_spawners else None
+
+    async def may_enter(self, key: SshKey, spawner: Any) -> bool:
+        """Tell whether a key's owner may enter a workspace."""
+        return await may_enter(self.authenticator, key.user, spawner)
+
+    def _list_targets(self, key: SshKey) -> tuple[Target, ...]:
+        # Whoever is not in this dictionary has nothing running.
+        own = self.users[key.user].spawners.values() if key.user in self.users else ()
+        shared = (self.find_spawner(owner, server) for owner, server in list_shared(key.user))
+        return self._make_targets([*own, *(spawner for spawner in shared if spawner)])
+
+    def _make_targets(self, spawners: Any) -> tuple[Target, ...]:
+        return tuple(target for spawner in spawners if (target := self.find_target(spawner)))
+
+    def _find_other(self, fingerprint: str) -> Visitor | None:
+        if self.workspace_keys and (found := self.workspace_keys.find(fingerprint)):
+            key, spawners = found
+            return Visitor(spawners[0].user.name, "the workspace's own", key.line, self._make_targets(spawners))
+        if self.key_file and (kept := self.key_file.find(fingerprint)):
+            return Visitor(f"{kept.comment or 'no name'} (MANUAL_AUTH_FILE)", "", kept.line, self._make_targets(list_ready(self.users)))
+        return None

@@ -1,0 +1,217 @@
+"""Who is in by SSH at this moment, as the program beside sshd tells: for the audit, for activity, and to end what may not go on.
+
+Promise: a session ends within a second after its key lets nobody in any more; a workspace with an open session counts as active.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from mlhub.audit.records import Allowance, AuditLog, Clock
+from mlhub.auth.ssh_access import has_ssh
+from mlhub.bastion.grants import Grants
+
+ACTIVITY_SECONDS = 60.0
+LOOK_SECONDS = 0.5
+REFUSALS_PER_MINUTE = 60
+MAX_WAITING = 1000
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Session:
+    """One connection that sshd has let in. ``pid`` is its process, ``source`` the client as sshd sees it, ``address`` as it is."""
+
+    pid: int
+    source: str
+    port: int
+    fingerprint: str
+    at: float
+    user: str = ""
+    address: str = ""
+    workspaces: list[tuple[str, str]] = field(default_factory=list)
+    names: dict[str, tuple[str, str]] = field(default_factory=dict)
+    spawners: list[Any] = field(default_factory=list)
+
+
+class Journal:
+    """Keep the open sessions; ``ask_address`` finds the real address behind a source."""
+
+    def __init__(self, grants: Grants, audit: AuditLog, clock: Clock, ask_address: Callable[[str], Awaitable[str]]) -> None:
+        self.grants, self.audit, self.clock, self.ask_address = grants, audit, clock, ask_address
+        self.sessions: dict[int, Session] = {}
+        self._writer: asyncio.StreamWriter | None = None
+        self._refusals = Allowance(REFUSALS_PER_MINUTE, clock)
+        # The door may tell where somebody went before sshd's log has told who it is.
+        self._waiting: dict[tuple[str, int], tuple[str, str]] = {}
+
+    # what the program beside sshd tells
+
+    async def follow(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Follow the program until it hangs up."""
+        self._writer = writer
+        try:
+            while line := await reader.readline():
+                try:
+                    await self._take(json.loads(line))
+                except Exception:  # one event that can not be handled must not cost the others
+                    log.exception("The event %r of sshd's sessions can not be handled", line[:500])
+        finally:
+            if self._writer is writer:
+                self._writer = None
+
+    async def _take(self, event: dict[str, Any]) -> None:
+        kind = event["event"]
+        if kind == "hello":
+            await self._settle(event["sessions"])
+        elif kind == "opened":
+            await self._open(event)
+        elif kind == "target" and event["pid"] in self.sessions:
+            session = self.sessions[event["pid"]]
+            name = f"{event['host']}:{event['to']}"
+            if name in session.names:
+                self._enter(session, session.names[name])
+            else:
+                self.audit.write("refused", session=session.pid, user=session.user, address=session.address, target=name[:300])
+        elif kind == "closed" and (ended := self.sessions.pop(event["pid"], None)):
+            self._close(ended)
+        elif kind == "refused":
+            await self._refuse(event)
+
+    async def _settle(self, told: list[dict[str, Any]]) -> None:
+        """Learn, after a pause, who is in: sessions that ended meanwhile are closed, and those of removed keys are ended."""
+        pids = {event["pid"] for event in told}
+        for pid in [pid for pid in self.sessions if pid not in pids]:
+            self._close(self.sessions.pop(pid))
+        for event in told:
+            if event["pid"] not in self.sessions:
+                await self._open(event, is_new=False)
+
+    async def _open(self, event: dict[str, Any], *, is_new: bool = True) -> None:
+        session = Session(event["pid"], event["source"], event["port"], event["fingerprint"], event.get("at") or self.clock())
+        session.address = await self.ask_address(session.source)
+        visitor = await self.grants.find_visitor(session.fingerprint)
+        if visitor is None:
+            # Removed between the look-up and the signature, or while the hub was away.
+            self.end(session)
+            return
+        session.user = visitor.user
+        session.names = {f"{target.address.host}:{target.address.port}": (target.owner, target.server) for target in visitor.targets}
+        self.sessions[session.pid] = session
+        if is_new:
+            self.grants.keys.touch(session.fingerprint, datetime.fromtimestamp(self.clock(), UTC).replace(tzinfo=None), session.address)
+            self._write(
+                "opened", session, key=session.fingerprint, key_name=visitor.key_name, may_enter=[target.name for target in visitor.targets]
+            )
+        for owner, server in event.get("workspaces") or ():
+            self._add(session, (owner, server))
+        if workspace := self._waiting.pop((session.source, session.port), None):
+            self._enter(session, workspace)
+
+    def note_target(self, source: str, port: int, workspace: tuple[str, str]) -> None:
+        """Note that the session of this client was led into a workspace."""
+        for session in self.sessions.values():
+            if (session.source, session.port) == (source, port):
+                return self._enter(session, workspace)
+        if len(self._waiting) >= MAX_WAITING:
+            self._waiting.clear()
+        self._waiting[source, port] = workspace
+        return None
+
+    def _enter(self, session: Session, workspace: tuple[str, str]) -> None:
+        self._add(session, workspace)
+        # It lives on when this hub does not, and then the program beside sshd is the one that knows.
+        self._tell({"keep": session.pid, "workspace": workspace})
+        self._write("entered", session, workspace="/".join(workspace))
+        self._mark_active([workspace])
+
+    def _add(self, session: Session, workspace: tuple[str, str]) -> None:
+        session.workspaces.append(workspace)
+        spawner = self.grants.find_spawner(*workspace)
+        if spawner is not None and spawner not in session.spawners:
+            session.spawners.append(spawner)
+
+    def _close(self, session: Session) -> None:
+        names = sorted({"/".join(workspace) for workspace in session.workspaces})
+        self._write("closed", session, workspaces=names, seconds=round(self.clock() - session.at, 1))
+
+    async def _refuse(self, event: dict[str, Any]) -> None:
+        if self._refusals.take():
+            address = await self.ask_address(event["source"])
+            self.audit.write("refused", address=address, key=event["fingerprint"], more=self._refusals.take_suppressed())
+
+    def _write(self, event: str, session: Session, **fields: Any) -> None:
+        self.audit.write(event, session=session.pid, user=session.user, address=session.address, **fields)
+
+    # what the hub wants
+
+    def end(self, session: Session) -> None:
+        """End a session."""
+        self._tell({"end": session.pid})
+
+    def _tell(self, wish: dict[str, Any]) -> None:
+        if self._writer is not None and not self._writer.is_closing():
+            self._writer.write(json.dumps(wish).encode() + b"\n")
+
+    def end_keys(self, user: str, fingerprints: list[str]) -> None:
+        """End the sessions of keys that let nobody in any more."""
+        for session in list(self.sessions.values()):
+            if session.fingerprint in fingerprints:
+                log.info("The SSH session of %s is ended: its key is no longer registered.", user)
+                self.end(session)
+
+    async def end_unwelcome(self) -> None:
+        """End the sessions of people who would not be let in now, and those in workspaces that they may not enter any more."""
+        for session in list(self.sessions.values()):
+            if await self.grants.find_visitor(session.fingerprint) is None or not await self._may_stay(session):
+                self.end(session)
+
+    def _end_switched_off(self) -> None:
+        # In memory alone, so that it can be looked at all the time.
+        for session in list(self.sessions.values()):
+            if any(not has_ssh(spawner) for spawner in session.spawners):
+                log.info("An SSH session of %s is ended: SSH was switched off for its workspace.", session.user)
+                self.end(session)
+
+    async def _may_stay(self, session: Session) -> bool:
+        key = await self.grants.find_key(session.fingerprint)
+        if key is None:
+            return True  # a key that nobody registered, and that is still there
+        for owner, server in set(session.workspaces):
+            spawner = self.grants.find_spawner(owner, server)
+            if spawner is not None and not await self.grants.may_enter(key, spawner):
+                return False
+        return True
+
+    async def keep_active(self) -> None:
+        """Count open sessions as activity of their workspaces, and look whether they may go on, as long as the hub runs."""
+        due = ACTIVITY_SECONDS
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            self._end_switched_off()
+            due -= LOOK_SECONDS
+            if due > 0:
+                continue
+            due = ACTIVITY_SECONDS
+            try:
+                self._mark_active([workspace for session in self.sessions.values() for workspace in session.workspaces])
+                await self.end_unwelcome()
+            except Exception:  # the database may be away for a while
+                log.exception("Open SSH sessions could not be counted as activity")
+
+    def _mark_active(self, workspaces: list[tuple[str, str]]) -> None:
+        now = datetime.fromtimestamp(self.clock(), UTC).replace(tzinfo=None)
+        db = None
+        for owner, server in set(workspaces):
+            spawner = self.grants.find_spawner(owner, server)
+            if spawner is not None and spawner.active and spawner.orm_spawner is not None:
+                spawner.orm_spawner.last_activity = spawner.user.orm_user.last_activity = now
+                db = spawner.user.db
+        if db is not None:
+            db.commit()

@@ -1,0 +1,130 @@
+"""The hub's side of the ssh door: a unix socket that only the bastion's account may open. One line asks, lines answer.
+
+``keys FINGERPRINT``                                 → a line of authorized_keys, or nothing
+``connect FINGERPRINT SOURCE PORT ALIAS SUFFIX``     → ``say TEXT`` any number of times, then ``open HOST PORT`` or ``refuse TEXT``
+``sessions``                                         → JSON objects, both ways (mlhub.bastion.sessions)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+import socket
+from pathlib import Path
+
+from mlhub.bastion.grants import Grants, Target
+from mlhub.bastion.journal import Journal
+from mlhub.bastion.starting import start_workspace
+from mlhub.errors import MLHubError, WorkspaceError
+from mlhub.workspace.alias import parse_alias
+
+FIRST_LINE_SECONDS = 5.0
+LINE_BYTES = 2**20  # a session that says hello again may tell of many
+FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}\Z")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+log = logging.getLogger(__name__)
+
+
+class LookupServer:
+    """Answer sshd, the door behind it, and the program beside it."""
+
+    def __init__(self, grants: Grants, journal: Journal, api_url: str) -> None:
+        self.grants, self.journal, self.api_url = grants, journal, api_url
+        self._server: asyncio.Server | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def open(self, path: Path) -> None:
+        """Listen; the directory's group is the bastion's, and the socket is for it."""
+        self._server = await asyncio.start_unix_server(self._serve, sock=_bind(path), backlog=1024, limit=LINE_BYTES)
+        self._tasks.append(asyncio.create_task(self.journal.keep_active()))
+        if self.grants.workspace_keys is not None:
+            self._tasks.append(asyncio.create_task(self.grants.workspace_keys.keep_asking()))
+
+    def close(self) -> None:
+        """Stop listening."""
+        if self._server is not None:
+            self._server.close()
+        for task in self._tasks:
+            task.cancel()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with asyncio.timeout(FIRST_LINE_SECONDS):
+                words = (await reader.readline()).decode("ascii", "replace").split()
+            if words == ["sessions"]:
+                await self.journal.follow(reader, writer)
+            elif len(words) == 2 and words[0] == "keys":
+                writer.write((await self._look_up(words[1])).encode())
+            elif len(words) == 6 and words[0] == "connect":
+                await self._connect(writer, *words[1:])
+            elif words[:1] == ["connect"]:
+                _send(writer, "refuse", "Write: connect <server>.<user>.<hub> <hub>.")
+            await writer.drain()
+        except (OSError, TimeoutError, ValueError) as error:  # ValueError: a line that is too long
+            log.debug("A question of the bastion was not answered: %s", error)
+        except Exception:
+            log.exception("A question of the bastion can not be answered")
+        finally:
+            with contextlib.suppress(OSError):
+                writer.close()
+
+    async def _look_up(self, fingerprint: str) -> str:
+        return await self.grants.make_line(fingerprint) if FINGERPRINT.match(fingerprint) else ""
+
+    async def _connect(self, writer: asyncio.StreamWriter, *words: str) -> None:
+        fingerprint, source, port, alias, suffix = words
+        try:
+            target = await self._lead(writer, fingerprint, alias, suffix)
+        except MLHubError as error:
+            _send(writer, "refuse", str(error))
+            return
+        if port.isdecimal():
+            self.journal.note_target(source, int(port), (target.owner, target.server))
+        _send(writer, "open", f"{target.address.host} {target.address.port}")
+
+    async def _lead(self, writer: asyncio.StreamWriter, fingerprint: str, alias: str, suffix: str) -> Target:
+        """Find the workspace of an alias, start it where it does not run, and make sure that its sshd answers."""
+
+        async def say(text: str) -> None:
+            _send(writer, "say", text)
+            await writer.drain()
+
+        key = await self.grants.find_key(fingerprint)
+        owner, server = parse_alias(alias, suffix)
+        spawner = self.grants.find_spawner(owner, server) if key else None
+        if key is None or spawner is None or not await self.grants.may_enter(key, spawner):
+            # The same words whether it is there or not.
+            raise WorkspaceError(
+                f"There is no workspace {alias} that you may enter. Your workspaces are listed on the SSH page of the hub."
+            )
+        if not spawner.ready:
+            if key.user.name != owner:
+                raise WorkspaceError(f"The workspace {alias} does not run, and only {owner} can start it.")
+            await say(f"{alias} does not run yet; it is started.")
+            await start_workspace(self.api_url, self.grants.users[key.user], server, say)
+        if hasattr(spawner, "ensure_ssh"):
+            await spawner.ensure_ssh()
+        target = self.grants.find_target(spawner)
+        if target is None:
+            raise WorkspaceError(f"The workspace {alias} can not be entered by SSH.")
+        return target
+
+
+def _bind(path: Path) -> socket.socket:
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(path))
+    path.chmod(0o660)
+    return listener
+
+
+def _send(writer: asyncio.StreamWriter, verb: str, text: str) -> None:
+    # It ends on somebody's terminal: no control characters.
+    writer.write(f"{verb} {_CONTROL.sub(' ', text)}\n".encode())
+
+
+def make_socket_path(run: Path) -> Path:
+    """Return where the bastion asks."""
+    return run / "bastion" / "lookup.sock"

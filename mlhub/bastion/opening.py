@@ -1,0 +1,39 @@
+"""Open the hub's side of the ssh door, once the hub answers."""
+
+from __future__ import annotations
+
+import functools
+import time
+from typing import Any
+
+from mlhub.audit.records import AuditLog
+from mlhub.auth.ssh_keys import SshKeys
+from mlhub.bastion.clients import find_real_address
+from mlhub.bastion.grants import Filter, Grants
+from mlhub.bastion.journal import Journal
+from mlhub.bastion.lookup_server import LookupServer, make_socket_path
+from mlhub.bastion.other_keys import KeyFile, WorkspaceKeys, find_key_file, parse_labels
+from mlhub.settings import Settings
+
+AUDIT_FILE = "audit/ssh.jsonl"
+
+
+async def open_bastion(app: Any, settings: Settings) -> LookupServer | None:
+    """Answer sshd's questions from the memory and the tables of this hub (``app`` is JupyterHub); None where there is no sshd."""
+    if not settings.start_ssh or not make_socket_path(settings.mlhub_run_dir).parent.is_dir():
+        return None
+    path = make_socket_path(settings.mlhub_run_dir)
+    keys = SshKeys(app.db)
+    target_filter = Filter(settings.ssh_permit_target_host, settings.ssh_permit_target_port)
+    grants = Grants(app.users, app.authenticator, keys, target_filter, str(path))
+    if key_file := find_key_file(settings.manual_auth_file):
+        grants.key_file = KeyFile(key_file)
+    if labels := parse_labels(settings.ssh_target_labels):
+        grants.workspace_keys = WorkspaceKeys(app.users, labels, settings.ssh_target_publickey_api_port, settings.ssh_target_key_path)
+    audit = AuditLog(settings.data_volume_container / AUDIT_FILE, time.time)
+    ask_address = functools.partial(find_real_address, settings.mlhub_run_dir / "clients" / "real.sock")
+    journal = Journal(grants, audit, time.time, ask_address)
+    keys.on_removed(journal.end_keys)
+    server = LookupServer(grants, journal, app.hub.api_url)
+    await server.open(path)
+    return server

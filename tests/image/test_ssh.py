@@ -1,0 +1,340 @@
+"""Into workspaces of any image by SSH, through the one public port, with real clients."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.image.conftest import CONFIG, TEST_IMAGE, Hub, HubMaker, docker
+from tests.image.ssh_client import MINIMAL, OTHER, OWN, STACKS, Person, ensure_images, read_audit
+
+# Workspaces of the field: kind → image, and the account that people find themselves as.
+KINDS = {
+    "own": (OWN, "mlhub"),
+    "stacks": (STACKS, "jovyan"),
+    "other": (OTHER, "ada"),
+    "minimal": (MINIMAL, "workspace"),
+    "root": (TEST_IMAGE, "root"),
+}
+SSH_CONFIG = (
+    CONFIG.replace('"tokens"]', '"tokens", "shares"]')
+    + f"""
+c.Spawner.workspace_images = {sorted({image for image, _ in KINDS.values()})!r}
+c.Spawner.image_settings = {{"mlhub-test-stacks*": {{"port": 8888, "mount_point": "/home/jovyan"}}, "{MINIMAL}": {{"cmd": ["/bin/busybox", "httpd", "-f", "-p", "8080", "-h", "/www", "-v"]}}, "{OTHER}": {{"cmd": ["/bin/busybox", "httpd", "-f", "-p", "8080", "-h", "/www", "-v"]}}}}
+"""
+)
+
+
+@pytest.fixture(scope="module", params=["http", "https"])
+def hub(request: pytest.FixtureRequest, make_hub: HubMaker) -> Hub:
+    """Return a hub, once without and once with TLS on its port: SSH goes through either."""
+    ensure_images()
+    return make_hub(SSH_CONFIG) if request.param == "http" else make_hub(SSH_CONFIG, SSL_ENABLED="true")
+
+
+@pytest.fixture
+def make_person(tmp_path: Path) -> Callable[..., Person]:
+    """Return a function that makes people with keys."""
+    return lambda hub, name, kind="ed25519": Person(hub, name, tmp_path / name, kind)
+
+
+@pytest.fixture
+def person(hub: Hub, make_person: Callable[..., Person]) -> Iterator[Person]:
+    """Return somebody whose key is registered and whose workspace runs; the key is removed afterwards."""
+    somebody = make_person(hub, "ann")
+    number = somebody.register()
+    somebody.set_up()
+    hub.start_workspace("ann")
+    yield somebody
+    hub.request("DELETE", f"/hub/api/users/ann/ssh-keys/{number}")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_image_is_entered_with_a_terminal_files_and_tunnels(hub, make_person, kind, tmp_path, wait_for):
+    image, account = KINDS[kind]
+    somebody = make_person(hub, f"k-{kind}").join()
+    hub.start_workspace(somebody.name, options={"image": image})
+    assert "on a terminal" in somebody.ask("[ -t 0 ] && echo on a terminal", "-tt")
+    assert somebody.ask('echo "$USER $HOME"').split()[0] == account
+    assert somebody.ask("echo $JUPYTERHUB_USER").strip() == somebody.name
+    payload = os.urandom(3_000_000)
+    (tmp_path / "there").write_bytes(payload)
+    where = somebody.ask("cd /dev/shm && pwd").strip()
+    copied = somebody.run("-q", str(tmp_path / "there"), f"{somebody.alias}:{where}/copy", program="scp")
+    assert copied.returncode == 0, copied.stderr
+    fetched = somebody.run(f"{somebody.alias}:{where}/copy", str(tmp_path / "back"), program="sftp")
+    assert fetched.returncode == 0, fetched.stderr
+    assert (tmp_path / "back").read_bytes() == payload
+    assert tunnel_answers(somebody, wait_for)
+
+
+def tunnel_answers(somebody: Person, wait_for: Callable) -> bool:
+    """Tell whether the workspace's own web server answers through ``-L``."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    inside = 8888 if somebody.name.endswith("stacks") else 8080
+    tunnel = subprocess.Popen(
+        ["ssh", "-F", str(somebody.config), "-N", "-o", "ExitOnForwardFailure=yes", "-L", f"127.0.0.1:{port}:127.0.0.1:{inside}", somebody.alias],
+        stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        wait_for(lambda: is_open(port), "the tunnel is open", 20)
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+            connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            return connection.recv(16).startswith(b"HTTP/1.")
+    finally:
+        tunnel.terminate()
+        tunnel.wait()
+
+
+def is_open(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def test_a_read_only_root_is_entered_too(make_brief_hub, make_person):
+    hub = make_brief_hub(SSH_CONFIG + '\nc.Spawner.extra_host_config = {"read_only": True}\n')
+    somebody = make_person(hub, "ro").join()
+    hub.start_workspace("ro", options={"image": MINIMAL})
+    assert somebody.ask("echo in").strip() == "in"
+    assert docker("inspect", "--format", "{{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}}", f"ws-{hub.name}--ro") == "true [ALL]"
+
+
+def test_a_jump_by_the_containers_name_leads_in(person):
+    name = f"ws-{person.hub.name}--ann"
+    result = person.run(
+        "-J", person.bastion, "-o", "User=workspace", "-o", f"UserKnownHostsFile={person.folder}/known_hosts", "-p", "2222", name, "echo in"
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == "in"
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "ecdsa", "rsa"])
+def test_each_kind_of_key_opens(hub, make_person, kind):
+    somebody = make_person(hub, f"key-{kind}", kind).join()
+    hub.start_workspace(somebody.name)
+    assert somebody.ask("echo in").strip() == "in"
+
+
+def test_a_hundred_megabytes_arrive_as_they_were(person, tmp_path):
+    file = tmp_path / "large"
+    file.write_bytes(os.urandom(1_000_000) * 100)
+    result = person.run("-q", str(file), f"{person.alias}:/dev/shm/large", program="scp")
+    assert result.returncode == 0, result.stderr
+    assert person.ask("sha256sum /dev/shm/large").split()[0] == hashlib.sha256(file.read_bytes()).hexdigest()
+    person.ask("rm /dev/shm/large")
+
+
+def test_rsync_works_without_an_rsync_in_the_image(person, tmp_path):
+    (tmp_path / "tree" / "deep").mkdir(parents=True)
+    (tmp_path / "tree" / "deep" / "file").write_text("content")
+    result = subprocess.run(
+        ["rsync", "-a", "-e", f"ssh -F {person.config}", f"{tmp_path}/tree", f"{person.alias}:/dev/shm/"], capture_output=True, text=True, timeout=60
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert person.ask("cat /dev/shm/tree/deep/file") == "content"
+
+
+def test_twenty_sessions_at_once(person):
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(lambda number: person.ask(f"echo {number}").strip(), range(20)))
+    assert answers == [str(number) for number in range(20)]
+
+
+def test_an_editors_server_is_brought_up_over_one_session(person, wait_for):
+    """VS Code's way: a shell on an exec channel starts a server on a port of 127.0.0.1, reached by dynamic forwarding."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    session = subprocess.Popen(
+        ["ssh", "-F", str(person.config), "-T", "-D", f"127.0.0.1:{port}", person.alias, "sh"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        session.stdin.write("uname -m; mkdir -p ~/.editor-server && echo ready $HOME; exec sleep 60\n")
+        session.stdin.flush()
+        assert session.stdout.readline().strip()
+        assert session.stdout.readline().startswith("ready /")
+        wait_for(lambda: is_open(port), "the dynamic forwarding listens", 10)
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+            connection.sendall(b"\x05\x01\x00")
+            assert connection.recv(2) == b"\x05\x00"
+            connection.sendall(b"\x05\x01\x00\x01\x7f\x00\x00\x01" + (8080).to_bytes(2, "big"))
+            assert connection.recv(10)[1] == 0
+            connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            assert connection.recv(16).startswith(b"HTTP/1.")
+    finally:
+        session.kill()
+        session.wait()
+
+
+def test_an_agent_reaches_the_own_workspace_and_not_the_bastion(person, tmp_path):
+    agent = subprocess.Popen(["ssh-agent", "-D", "-a", str(tmp_path / "agent")], stdout=subprocess.DEVNULL)
+    try:
+        while not (tmp_path / "agent").exists():
+            assert agent.poll() is None
+        environment = {**os.environ, "SSH_AUTH_SOCK": str(tmp_path / "agent")}
+        subprocess.run(["ssh-add", "-q", str(person.key)], env=environment, check=True)
+        command = ["ssh", "-F", str(person.config), "-A", person.alias, "test -S $SSH_AUTH_SOCK && echo forwarded"]
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
+        assert result.stdout.strip() == "forwarded", result.stderr
+    finally:
+        agent.terminate()
+        agent.wait()
+
+
+def test_another_implementation_comes_in(person, tmp_path):
+    """Dropbear's client, tunnelled through itself."""
+    key = tmp_path / "dropbear"
+    subprocess.run(["dropbearconvert", "openssh", "dropbear", str(person.key), str(key)], check=True, capture_output=True)
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    hop = f"dbclient -y -y -i {key} -p {person.hub.port} limited-user@127.0.0.1 connect {person.alias} {person.hub.name}"
+    result = subprocess.run(
+        ["dbclient", "-y", "-y", "-i", str(key), "-J", hop, "workspace@inside", "echo in"],
+        capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60, env=environment,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == "in"
+
+
+def test_connecting_to_a_stopped_workspace_starts_it_and_tells_how_far_it_is(hub, make_person):
+    somebody = make_person(hub, "sleeper").join()
+    assert not hub.is_workspace_ready("sleeper")
+    result = somebody.run(somebody.alias, "echo in")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.strip() == "in"
+    assert "does not run yet; it is started" in result.stderr
+    assert hub.is_workspace_ready("sleeper")
+    hub.stop_workspace("sleeper")
+    assert somebody.ask("echo again").strip() == "again"
+
+
+def test_a_new_key_opens_at_once_and_a_removed_one_ends_what_it_opened(hub, make_person, wait_for):
+    somebody = make_person(hub, "mover")
+    hub.request("POST", "/hub/api/users/mover", b"")
+    somebody.set_up()
+    hub.start_workspace("mover")
+    assert somebody.run(somebody.alias, "true").returncode == 255
+    number = somebody.register()
+    assert somebody.ask("echo in").strip() == "in"
+    sessions = [
+        subprocess.Popen(["ssh", "-F", str(somebody.config), *words, "echo in; sleep 600"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        for words in ([somebody.alias], ["-J", somebody.bastion, "-o", "User=workspace", "-o", f"UserKnownHostsFile={somebody.folder}/known_hosts", "-p", "2222", f"ws-{hub.name}--mover"])
+    ]  # fmt: skip
+    assert [session.stdout.readline().strip() for session in sessions] == ["in", "in"]
+    began = time.monotonic()
+    hub.api("DELETE", f"users/mover/ssh-keys/{number}")
+    for session in sessions:
+        session.wait(10)
+    assert time.monotonic() - began < 1.5
+    assert somebody.run(somebody.alias, "true").returncode == 255
+    wait_for(lambda: [record for record in read_audit(hub) if record["event"] == "closed" and record["user"] == "mover"], "closed", 5)
+
+
+def test_a_stopped_workspace_is_refused_at_once_to_a_jump(hub, make_person):
+    somebody = make_person(hub, "stopper").join()
+    hub.start_workspace("stopper")
+    assert "SSH-2.0-OpenSSH" in somebody.knock(f"ws-{hub.name}--stopper:2222").stdout
+    hub.stop_workspace("stopper")
+    assert "administratively prohibited" in somebody.knock(f"ws-{hub.name}--stopper:2222").stderr
+
+
+def test_shared_workspaces_are_entered_and_others_are_not(hub, make_person):
+    owner, guest, stranger = (make_person(hub, name).join() for name in ("owner", "guest", "stranger"))
+    hub.start_workspace("owner")
+    assert guest.run(owner.alias, "true").returncode == 255
+    hub.api("POST", "shares/owner/", {"user": "guest", "scopes": ["access:servers!server=owner/"]})
+    assert guest.ask("echo $JUPYTERHUB_USER", to=owner.alias).strip() == "owner"
+    refused = stranger.run(owner.alias, "true")
+    assert refused.returncode == 255
+    assert f"There is no workspace {owner.alias} that you may enter" in refused.stderr
+
+
+def test_who_came_from_where_to_which_workspace_is_on_record(person, wait_for):
+    person.ask("true")
+    line = wait_for(
+        lambda: next((r for r in reversed(read_audit(person.hub)) if r["event"] == "closed" and r["user"] == "ann"), None), "closed", 5
+    )
+    records = [record for record in read_audit(person.hub) if record.get("session") == line["session"]]
+    assert [record["event"] for record in records] == ["opened", "entered", "closed"]
+    assert records[1]["workspace"] == "ann/"
+    assert all(re.match(r"(172|10|192)\.", record["address"]) for record in records), records
+    keys = person.hub.api("GET", "users/ann/ssh-keys")
+    keys = keys if isinstance(keys, list) else keys["keys"]
+    assert keys[-1]["last_used_at"]
+
+
+def test_an_open_session_counts_as_activity(person):
+    before = person.hub.api("GET", "users/ann")["servers"][""]["last_activity"]
+    person.ask("sleep 1.1")
+    assert person.hub.api("GET", "users/ann")["servers"][""]["last_activity"] > before
+
+
+def test_open_sessions_live_on_while_the_hub_is_away_and_nobody_new_comes_in(make_brief_hub, make_person, wait_for):
+    hub = make_brief_hub(SSH_CONFIG)
+    somebody = make_person(hub, "ann")
+    number = somebody.register()
+    somebody.set_up()
+    hub.start_workspace("ann")
+    session = subprocess.Popen(["ssh", "-F", str(somebody.config), somebody.alias, "sh"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)  # fmt: skip
+
+    def echo(word: str) -> str:
+        session.stdin.write(f"echo {word}\n")
+        return session.stdout.readline().strip()
+
+    assert echo("one") == "one"
+    pid = hub.exec("sh", "-c", "grep -l mlhub.hubconfig /proc/[0-9]*/cmdline 2>/dev/null | grep -v self | tail -1").split("/")[2]
+    hub.exec("kill", "-STOP", pid)  # it does not answer, and is not started again either
+    try:
+        assert somebody.run(somebody.alias, "true", timeout=60).returncode == 255
+        assert echo("two") == "two"
+    finally:
+        hub.exec("kill", "-KILL", pid)
+    hub.wait_until_ready()
+    assert echo("three") == "three"
+    wait_for(lambda: somebody.run(somebody.alias, "true").returncode == 0, "the door is open again", 20)
+    # The hub that came back knows whose session that is.
+    hub.api("DELETE", f"users/ann/ssh-keys/{number}")
+    session.wait(5)
+
+
+def test_a_killed_sshd_ends_nobodys_session(make_brief_hub, make_person, wait_for):
+    hub = make_brief_hub(SSH_CONFIG)
+    somebody = make_person(hub, "ann").join()
+    hub.start_workspace("ann")
+    session = subprocess.Popen(["ssh", "-F", str(somebody.config), somebody.alias, "sh"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)  # fmt: skip
+    session.stdin.write("echo one\n")
+    assert session.stdout.readline().strip() == "one"
+    hub.exec(
+        "sh", "-c", r"for p in /proc/[0-9]*; do grep -q 'sshd: .*\[listener\]' $p/cmdline 2>/dev/null && kill -KILL ${p#/proc/}; done; true"
+    )
+    wait_for(lambda: somebody.run(somebody.alias, "true").returncode == 0, "a new session", 20)
+    session.stdin.write("echo two\n")
+    assert session.stdout.readline().strip() == "two"
+    session.kill()
+    session.wait()
+
+
+def test_a_workspaces_sshd_that_died_is_started_again_by_the_next_login(person, wait_for):
+    name = f"ws-{person.hub.name}--ann"
+    docker(
+        "exec",
+        "--user",
+        "root",
+        name,
+        "sh",
+        "-c",
+        "for p in /proc/[0-9]*; do case $(readlink $p/exe) in */sshd) kill -9 ${p#/proc/};; esac; done; true",
+    )
+    wait_for(lambda: person.run(person.alias, "true").returncode == 0, "the workspace is entered again", 60, every=1)

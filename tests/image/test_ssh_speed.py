@@ -1,0 +1,87 @@
+"""What the door costs, as ratios of one run: against the same two OpenSSH hops set up by hand, without any look-up."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import statistics
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.image.conftest import IMAGE, RUN, Hub, docker
+from tests.image.ssh_client import Person
+
+ROUNDS = 9
+BULK_BYTES = 200_000_000
+# A second sshd in the workspace that asks nobody: the same program and options, with a plain file of keys.
+BY_HAND_INSIDE = r"""
+cd /dev/shm
+grep -v -e ^AuthorizedKeysCommand -e ^Include .mlhub-ssh-0-config > by-hand
+sed -e 's,^AuthorizedKeysFile.*,AuthorizedKeysFile /dev/shm/by-hand-keys,' -e 's,^Port.*,Port 2223,' -e '/^Ciphers/d' /.mlhub/sshd_config >> by-hand
+export LD_PRELOAD=/.mlhub/lib/libnss_wrapper.so NSS_WRAPPER_PASSWD=/dev/shm/.mlhub-ssh-0-passwd NSS_WRAPPER_GROUP=/dev/shm/.mlhub-ssh-0-group
+exec /.mlhub/bin/sshd -f /dev/shm/by-hand
+"""
+BY_HAND_BASTION = """
+chown root:root /run/sshd
+ssh-keygen -q -t ed25519 -N '' -f /tmp/host
+printf '%s\\n' "$KEY" > /tmp/keys
+exec /usr/sbin/sshd -D -e -p 2222 -o HostKey=/tmp/host -o AuthorizedKeysFile=/tmp/keys -o StrictModes=no -o UsePAM=no -o PermitRootLogin=yes
+"""
+
+
+@pytest.fixture(scope="module")
+def person(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Person:
+    """Return somebody with a running workspace; both ways begin at a port that the engine publishes."""
+    hub.start_workspace("ann")
+    return Person(hub, "ann", tmp_path_factory.mktemp("ann") / "ssh").join()
+
+
+@pytest.fixture(scope="module")
+def by_hand(hub: Hub, person: Person, wait_for: Callable) -> Iterator[list[str]]:
+    """Set two plain hops up; return the ssh command that goes through them."""
+    workspace, name = f"ws-{hub.name}--ann", f"mlhub-test-{secrets.token_hex(4)}"
+    key = person.key.with_suffix(".pub").read_text().strip()
+    (network,) = json.loads(docker("inspect", "--format", "{{json .NetworkSettings.Networks}}", workspace))
+    docker(
+        "run", "--detach", "--name", name, "--label", f"mlhub.test={RUN}", "--network", network, "--publish", "127.0.0.1::2222", "--user", "root",
+        "--env", f"KEY={key}", "--entrypoint", "sh", IMAGE, "-c", BY_HAND_BASTION,
+    )  # fmt: skip
+    docker("exec", workspace, "sh", "-c", f"umask 077; echo '{key}' > /dev/shm/by-hand-keys")
+    docker("exec", workspace, "sh", "-c", BY_HAND_INSIDE)
+    port = docker("port", name, "2222/tcp").splitlines()[0].rsplit(":", 1)[1]
+    options = ["-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"]
+    hop = " ".join(["ssh", "-F", str(person.config), *options, "-p", port, "-W", f"{workspace}:2223", "root@127.0.0.1"])
+    command = [*options, "-o", f"ProxyCommand={hop}", "-o", "HostKeyAlias=by-hand", "workspace@by-hand"]
+    wait_for(lambda: person.run(*command, "true").returncode == 0, "the hops by hand work", 20)
+    yield command
+    docker("rm", "--force", "--volumes", name)
+
+
+def measure(act: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    act()
+    return time.perf_counter() - began
+
+
+@pytest.mark.deep
+def test_a_prompt_costs_at_most_half_more_than_two_plain_hops(person: Person, by_hand: list[str]):
+    ways = {"door": [person.alias], "by hand": by_hand}
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(ROUNDS):
+        for name, words in ways.items():
+            seconds[name].append(measure(lambda words=words: person.run(*words, "true")))
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    assert medians["door"] <= 1.5 * medians["by hand"], medians
+
+
+@pytest.mark.deep
+def test_bulk_goes_nearly_as_fast_as_through_two_plain_hops(person: Person, by_hand: list[str]):
+    ways = {"door": [person.alias], "by hand": by_hand}
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(5):
+        for name, words in ways.items():
+            seconds[name].append(measure(lambda words=words: person.run(*words, f"head -c {BULK_BYTES} /dev/zero")))
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    assert medians["by hand"] >= 0.9 * medians["door"], medians

@@ -1,0 +1,198 @@
+"""What may be registered as a public key, and what is refused with which sentence."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+import struct
+import subprocess
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlhub.auth.public_keys import KINDS, MAX_TEXT_BYTES, parse_public_key
+from mlhub.errors import PublicKeyError
+
+
+def string(value: bytes) -> bytes:
+    return struct.pack(">I", len(value)) + value
+
+
+def number(value: int) -> bytes:
+    return string(value.to_bytes(value.bit_length() // 8 + 1, "big"))
+
+
+def line(kind: str, *fields: bytes, comment: str = "ann@home") -> str:
+    return f"{kind} {base64.b64encode(string(kind.encode()) + b''.join(fields)).decode()} {comment}".rstrip()
+
+
+def point(curve: ec.EllipticCurve) -> bytes:
+    public = ec.generate_private_key(curve).public_key()
+    return public.public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+
+
+POINTS = {name: point(curve) for name, curve in {"256": ec.SECP256R1(), "384": ec.SECP384R1(), "521": ec.SECP521R1()}.items()}
+ED25519 = ed25519.Ed25519PrivateKey.generate()
+ED25519_POINT = ED25519.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+RSA_3072 = rsa.generate_private_key(65537, 3072).public_key().public_numbers()
+RSA_2048 = rsa.generate_private_key(65537, 2048).public_key().public_numbers()
+GOOD = {
+    "ssh-ed25519": line("ssh-ed25519", string(ED25519_POINT)),
+    **{
+        f"ecdsa-sha2-nistp{bits}": line(f"ecdsa-sha2-nistp{bits}", string(f"nistp{bits}".encode()), string(at))
+        for bits, at in POINTS.items()
+    },
+    "ssh-rsa": line("ssh-rsa", number(65537), number(RSA_3072.n)),
+    "sk-ssh-ed25519@openssh.com": line("sk-ssh-ed25519@openssh.com", string(ED25519_POINT), string(b"ssh:")),
+    "sk-ecdsa-sha2-nistp256@openssh.com": line(
+        "sk-ecdsa-sha2-nistp256@openssh.com", string(b"nistp256"), string(POINTS["256"]), string(b"ssh:")
+    ),
+}
+BITS = {"ssh-ed25519": 256, "ecdsa-sha2-nistp384": 384, "ecdsa-sha2-nistp521": 521, "ssh-rsa": 3072}
+PLAIN = GOOD["ssh-ed25519"]
+
+
+def test_every_kind_of_the_list_is_covered():
+    assert set(GOOD) == KINDS
+
+
+@pytest.mark.parametrize("kind", sorted(GOOD))
+def test_a_key_of_each_accepted_kind_is_read_as_ssh_keygen_reads_it(kind, tmp_path):
+    key = parse_public_key(GOOD[kind] + "\n")
+    assert (key.kind, key.bits, key.comment) == (kind, BITS.get(kind, 256), "ann@home")
+    assert key.line == GOOD[kind].removesuffix(" ann@home")
+    assert shutil.which("ssh-keygen"), "ssh-keygen is not installed (Debian: openssh-client)"
+    file = tmp_path / "key.pub"
+    file.write_text(key.line + "\n")
+    listed = subprocess.run(["ssh-keygen", "-l", "-f", str(file)], capture_output=True, text=True, check=True).stdout.split()
+    assert listed[:2] == [str(key.bits), key.fingerprint]
+
+
+def test_a_key_that_ssh_keygen_made_is_read(tmp_path):
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "zoë's key", "-f", str(tmp_path / "id")], check=True)
+    assert parse_public_key((tmp_path / "id.pub").read_text()).comment == "zoë's key"
+
+
+def test_a_key_without_comment_with_blanks_and_with_one_line_end_of_any_system_is_read():
+    bare = PLAIN.removesuffix(" ann@home")
+    assert {parse_public_key(text).line for text in (bare, f"  {bare}  ", f"{bare}\n", f"{bare}\r\n", bare.replace(" ", "   "))} == {bare}
+    assert parse_public_key(bare).comment == ""
+
+
+def certificate(kind: str) -> str:
+    return PLAIN.replace("ssh-ed25519", f"{kind}-cert-v01@openssh.com", 1)
+
+
+DSA = line("ssh-dss", *(number(2**1023 + part) for part in range(4)))
+PRIVATE = ED25519.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode()
+OFF_CURVE = bytes([4]) + b"\1" * 64
+ED_BLOB = PLAIN.split()[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("", "There is no key"),
+        (" \n", "There is no key"),
+        ("hello world", "not a public key"),
+        ("ssh-ed25519", "ends after"),
+        ("ssh-ed25519 ", "ends after"),
+        (f'command="id" {PLAIN}', "options in front"),
+        (f"no-pty,permitopen=\"*:*\" {PLAIN}", "options in front"),
+        (f"@cert-authority * {PLAIN}", "options in front"),
+        (PRIVATE, "private key"),
+        (PRIVATE.replace("\n", " "), "private key"),
+        (f"{PLAIN}\n{PRIVATE}", "private key"),
+        ("PuTTY-User-Key-File-3: ssh-ed25519\nEncryption: none", "private key"),
+        ("---- BEGIN SSH2 PUBLIC KEY ----\nAAAA\n---- END SSH2 PUBLIC KEY ----", "ssh-keygen -i"),
+        (certificate("ssh-ed25519"), "certificate"),
+        (certificate("ssh-rsa"), "certificate"),
+        (DSA, "DSA"),
+        (f"{PLAIN}\n{GOOD['ssh-rsa']}", "more than one line"),
+        (f"{PLAIN}\n\n", "more than one line"),
+        (f"{PLAIN}\rcommand=id {PLAIN}", "more than one line"),
+        (f"{PLAIN}\r\nx", "more than one line"),
+        (f"{PLAIN}\x0bx", "more than one line"),
+        (f"{PLAIN}\u2028x", "more than one line"),
+        (f"{PLAIN}\0", "can not be printed"),
+        (f"{PLAIN}\x1b[2J", "can not be printed"),
+        (f"{PLAIN}\u202ex", "can not be printed"),
+        (PLAIN.replace(" ", "\t"), "can not be printed"),
+        (PLAIN + "\udcff", "can not be printed"),
+        (f"{PLAIN} {'x' * MAX_TEXT_BYTES}", "larger than 16 KiB"),
+        ("é" * (MAX_TEXT_BYTES // 2 + 1), "larger than 16 KiB"),
+        ("ssh-ed25519 !!!!", "not base64"),
+        (f"ssh-ed25519 {ED_BLOB}=", "not base64"),
+        (f"ssh-ed25519 {ED_BLOB[:-1]}", "not base64"),
+        (f"ssh-ed25519 {ED_BLOB[:-4]}", "damaged"),
+        (f"ssh-ed25519 {ED_BLOB.replace('+', '-').replace('/', '_')}-_", "not base64"),
+        (f"ssh-rsa {ED_BLOB}", "not the one that its first word names"),
+        (f"ecdsa-sha2-nistp256 {GOOD['ecdsa-sha2-nistp384'].split()[1]}", "not the one that its first word names"),
+        (line("ssh-ed25519", string(ED25519_POINT), b"x"), "something behind the key"),
+        (line("ssh-ed25519", string(ED25519_POINT), string(b"")), "something behind the key"),
+        (line("ssh-rsa", number(65537), number(RSA_3072.n), string(b"more")), "something behind the key"),
+        (line("ssh-ed25519", string(ED25519_POINT + b"x")), "damaged"),
+        (line("ssh-ed25519", string(ED25519_POINT[:-1])), "damaged"),
+        (line("ssh-ed25519", struct.pack(">I", 2**32 - 1) + ED25519_POINT), "damaged"),
+        (line("ecdsa-sha2-nistp256", string(b"nistp384"), string(POINTS["384"])), "curve"),
+        (line("ecdsa-sha2-nistp256", string(b"nistp256"), string(POINTS["384"])), "damaged"),
+        (line("ecdsa-sha2-nistp256", string(b"nistp256"), string(b"\2" + POINTS["256"][1:33])), "damaged"),
+        (line("ecdsa-sha2-nistp256", string(b"nistp256"), string(b"\0")), "damaged"),
+        (line("ecdsa-sha2-nistp256", string(b"nistp256"), string(OFF_CURVE)), "damaged"),
+        (line("ssh-rsa", number(65537), number(RSA_2048.n)), "2048 bits, fewer than 3072"),
+        (line("ssh-rsa", number(65537), number(2**16400 + 1)), "more than OpenSSH takes"),
+        (line("ssh-rsa", number(1), number(RSA_3072.n)), "damaged"),
+        (line("ssh-rsa", number(65536), number(RSA_3072.n)), "damaged"),
+        (line("ssh-rsa", number(65537), number(RSA_3072.n + 1)), "damaged"),
+        (line("ssh-rsa", number(65537), string(RSA_3072.n.to_bytes(384, "big"))), "damaged"),  # a negative number
+        (line("ssh-rsa", number(65537), string(b"\0\0" + RSA_3072.n.to_bytes(384, "big"))), "damaged"),
+        (line("sk-ssh-ed25519@openssh.com", string(ED25519_POINT)), "damaged"),
+        (line("sk-ssh-ed25519@openssh.com", string(ED25519_POINT), string(b"")), "damaged"),
+        ("ssh-xmss@openssh.com AAAA", "not a public key in OpenSSH's format, or of a type that is not accepted"),
+        ("webauthn-sk-ecdsa-sha2-nistp256@openssh.com AAAA", "not accepted"),
+    ],
+)  # fmt: skip
+def test_anything_else_is_refused_with_one_sentence_that_repeats_nothing_of_it(text, sentence):
+    with pytest.raises(PublicKeyError) as refused:
+        parse_public_key(text)
+    message = str(refused.value)
+    assert sentence in message
+    assert refused.value.status_code == 400
+    assert "\n" not in message
+    assert not any(len(word) > 40 and word in message for word in text.split())
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_a_key_or_is_refused(text):
+    with pytest.raises(PublicKeyError):
+        parse_public_key(text)
+
+
+@given(st.sampled_from(sorted(GOOD)), st.data())
+def test_a_key_with_any_bytes_changed_is_refused_or_is_exactly_the_key_that_it_says(kind, data):
+    blob = bytearray(base64.b64decode(GOOD[kind].split()[1]))
+    for _ in range(data.draw(st.integers(1, 3))):
+        blob[data.draw(st.integers(0, len(blob) - 1))] = data.draw(st.integers(0, 255))
+    text = f"{kind} {base64.b64encode(blob).decode()}"
+    try:
+        key = parse_public_key(text)
+    except PublicKeyError:
+        return
+    assert key.line == text
+
+
+@given(st.sampled_from(sorted(GOOD)), st.data())
+def test_a_key_that_was_cut_off_anywhere_is_refused(kind, data):
+    bare = GOOD[kind].removesuffix(" ann@home")
+    with pytest.raises(PublicKeyError):
+        parse_public_key(bare[: data.draw(st.integers(0, len(bare) - 1))])
+
+
+@given(st.text(st.characters(exclude_categories=["C", "Z"]), max_size=300).filter(lambda text: "PuTTY" not in text))
+def test_what_stands_behind_the_key_changes_neither_key_nor_fingerprint(comment):
+    key = parse_public_key(f"{PLAIN.removesuffix(' ann@home')} {comment}")
+    assert (key.line, key.fingerprint) == (parse_public_key(PLAIN).line, parse_public_key(PLAIN).fingerprint)
+    assert len(key.comment) <= 100
