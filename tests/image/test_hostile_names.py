@@ -74,7 +74,9 @@ def assert_distinct(hub: Hub) -> None:
     """Check that no two workspaces share a name or a volume, and no two users a network."""
     objects = list_objects(hub)
     names = [container["Name"] for container in objects.values()]
-    volumes = [mount["Name"] for container in objects.values() for mount in container["Mounts"] if mount["Type"] == "volume"]
+    mounts = [mount for container in objects.values() for mount in container["Mounts"] if mount["Type"] == "volume"]
+    # What everybody may read, the bundle of OpenSSH, nobody may write.
+    volumes = [mount["Name"] for mount in mounts if mount["RW"]]
     assert len(set(names)) == len(names)
     assert len(set(volumes)) == len(volumes) == len(objects)
     owners: dict[str, set[str]] = {}

@@ -17,9 +17,14 @@ function reload(notice, focus = "") {
   window.location.reload();
 }
 
+// Within a sentence.
+function title(row) {
+  return row.querySelector(".server-title")?.textContent || "the default workspace";
+}
+
 function describe(row) {
-  const title = row.querySelector(".server-title");
-  return title ? `“${title.textContent}”` : "The default workspace";
+  const name = row.querySelector(".server-title");
+  return name ? `“${name.textContent}”` : "The default workspace";
 }
 
 function setBusy(row, text) {
@@ -75,7 +80,7 @@ function deleteServer(row) {
 
 function confirmDeletion(row) {
   const dialog = document.getElementById("delete-dialog");
-  document.getElementById("delete-name").textContent = describe(row);
+  document.getElementById("delete-name").textContent = title(row);
   dialog.returnValue = "";
   dialog.onclose = () => dialog.returnValue === "delete" && deleteServer(row);
   dialog.showModal();
@@ -166,7 +171,7 @@ function describeLimits(limits) {
 /** Fill in what the REST API knows of a server: limits, time left, a newer image. */
 function showFacts(row, workspace) {
   const facts = document.getElementById("facts-template").content.cloneNode(true);
-  const what = row.querySelector(".server-title")?.textContent || "the default workspace";
+  const what = title(row);
   facts.querySelectorAll(".fact-what").forEach((span) => {
     span.textContent = ` ${what}`;
   });
@@ -213,7 +218,7 @@ async function loadFacts(row) {
 function askForDays(row, workspace) {
   const dialog = document.getElementById("extend-dialog");
   const input = document.getElementById("extend-days");
-  document.getElementById("extend-name").textContent = row.querySelector(".server-title")?.textContent || "the default workspace";
+  document.getElementById("extend-name").textContent = title(row);
   document.getElementById("extend-error").textContent = "";
   document.getElementById("extend-help").textContent = workspace.most_days === null ? "0 is for ever." : `At most ${workspace.most_days}.`;
   input.value = workspace.most_days ?? Math.ceil(workspace.remaining_seconds / 86400) + 7;
@@ -239,7 +244,7 @@ function askForDays(row, workspace) {
 
 function confirmUpdate(row) {
   const dialog = document.getElementById("update-dialog");
-  document.getElementById("update-name").textContent = describe(row);
+  document.getElementById("update-name").textContent = title(row);
   dialog.returnValue = "";
   dialog.onclose = () => dialog.returnValue === "update" && updateServer(row);
   dialog.showModal();
