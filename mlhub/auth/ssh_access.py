@@ -52,6 +52,10 @@ def list_shared(person: Any) -> list[tuple[str, str]]:
 
 
 def has_ssh(spawner: Any) -> bool:
-    """Tell whether the site's policy lets a workspace be entered by SSH."""
-    decision = getattr(spawner, "decision", None)
-    return decision is None or bool(getattr(decision, "ssh", True))
+    """Tell whether the site's policy, as it is now, lets a workspace be entered by SSH."""
+    # Not the decision of its start: a hub that was restarted has none, and a policy that was changed means those that run too.
+    site = getattr(spawner, "site", None)
+    if site is None:
+        return True
+    said = [rule.ssh for _, rule in site.policy.list_matching(spawner.make_person()) if rule.ssh is not None]
+    return said[-1] if said else True

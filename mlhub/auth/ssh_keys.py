@@ -63,6 +63,10 @@ class SshKeys:
         """Call ``callback(user_name, fingerprints)`` after each commit that took keys away or locked their owner out."""
         self._watch.callbacks.append(callback)
 
+    def on_narrowed(self, callback: Callable[[], None]) -> None:
+        """Call ``callback()`` after each commit that changed or withdrew what people share."""
+        self._watch.narrowed_callbacks.append(callback)
+
     def list(self, user: Any) -> list[SshKey]:
         """Return a person's keys, the oldest first."""
         return list(self._db.query(SshKey).filter(SshKey.user_id == user.id).order_by(SshKey.created_at, SshKey.id))
@@ -131,10 +135,13 @@ class _Watch:
 
     def __init__(self, db: Any) -> None:
         self.callbacks: list[RemovedCallback] = []
+        self.narrowed_callbacks: list[Callable[[], None]] = []
+        self._is_narrowed = False
         self._gone: dict[str, set[str]] = defaultdict(set)
         event.listen(db, "before_flush", self._collect)
+        event.listen(db, "after_bulk_delete", self._collect_bulk)
         event.listen(db, "after_commit", self._announce)
-        event.listen(db, "after_rollback", lambda session: self._gone.clear())
+        event.listen(db, "after_rollback", self._forget)
 
     @classmethod
     def of(cls, db: Any) -> _Watch:
@@ -142,7 +149,16 @@ class _Watch:
         watch: _Watch = db.info.get(_WATCH) or db.info.setdefault(_WATCH, cls(db))
         return watch
 
+    def _forget(self, session: Any) -> None:
+        self._gone.clear()
+        self._is_narrowed = False
+
+    def _collect_bulk(self, context: Any) -> None:
+        # How JupyterHub withdraws all shares of a server, without loading them.
+        self._is_narrowed |= issubclass(context.mapper.class_, orm.Share)
+
     def _collect(self, session: Any, *_: Any) -> None:
+        self._is_narrowed |= any(isinstance(row, orm.Share) for row in (*session.deleted, *session.dirty))
         with session.no_autoflush:
             for row in list(session.deleted):
                 if isinstance(row, orm.User):
@@ -159,6 +175,9 @@ class _Watch:
 
     def _announce(self, session: Any) -> None:
         gone, self._gone = self._gone, defaultdict(set)
+        is_narrowed, self._is_narrowed = self._is_narrowed, False
+        for tell in self.narrowed_callbacks if is_narrowed else []:
+            tell()
         for name, fingerprints in gone.items():
             for callback in self.callbacks if fingerprints else []:
                 try:

@@ -43,11 +43,20 @@ class Session:
 class Journal:
     """Keep the open sessions; ``ask_address`` finds the real address behind a source."""
 
-    def __init__(self, grants: Grants, audit: AuditLog, clock: Clock, ask_address: Callable[[str], Awaitable[str]]) -> None:
+    def __init__(
+        self,
+        grants: Grants,
+        audit: AuditLog,
+        clock: Clock,
+        ask_address: Callable[[str], Awaitable[str]],
+        activity_seconds: float = ACTIVITY_SECONDS,
+    ) -> None:
         self.grants, self.audit, self.clock, self.ask_address = grants, audit, clock, ask_address
+        self.activity_seconds = activity_seconds
         self.sessions: dict[int, Session] = {}
         self._writer: asyncio.StreamWriter | None = None
         self._refusals = Allowance(REFUSALS_PER_MINUTE, clock)
+        self._is_narrowed = False
         # The door may tell where somebody went before sshd's log has told who it is.
         self._waiting: dict[tuple[str, int], tuple[str, str]] = {}
 
@@ -166,17 +175,25 @@ class Journal:
                 log.info("The SSH session of %s is ended: its key is no longer registered.", user)
                 self.end(session)
 
+    def note_narrowed(self) -> None:
+        """Note that less is shared than before: who may not stay is looked for at the next look."""
+        self._is_narrowed = True
+
     async def end_unwelcome(self) -> None:
         """End the sessions of people who would not be let in now, and those in workspaces that they may not enter any more."""
         for session in list(self.sessions.values()):
             if await self.grants.find_visitor(session.fingerprint) is None or not await self._may_stay(session):
                 self.end(session)
 
-    def _end_switched_off(self) -> None:
-        # In memory alone, so that it can be looked at all the time.
+    def _end_closed(self) -> None:
+        # Without the database, so that it can be looked at all the time.
+        closed = {spawner for session in self.sessions.values() for spawner in session.spawners if not has_ssh(spawner)}
         for session in list(self.sessions.values()):
-            if any(not has_ssh(spawner) for spawner in session.spawners):
+            if not closed.isdisjoint(session.spawners):
                 log.info("An SSH session of %s is ended: SSH was switched off for its workspace.", session.user)
+                self.end(session)
+            elif session.spawners and not any(spawner.active for spawner in session.spawners):
+                # The relay behind the door does not tell the client that the other side went away.
                 self.end(session)
 
     async def _may_stay(self, session: Session) -> bool:
@@ -191,19 +208,20 @@ class Journal:
 
     async def keep_active(self) -> None:
         """Count open sessions as activity of their workspaces, and look whether they may go on, as long as the hub runs."""
-        due = ACTIVITY_SECONDS
+        due = self.activity_seconds
         while True:
             await asyncio.sleep(LOOK_SECONDS)
-            self._end_switched_off()
             due -= LOOK_SECONDS
-            if due > 0:
-                continue
-            due = ACTIVITY_SECONDS
             try:
-                self._mark_active([workspace for session in self.sessions.values() for workspace in session.workspaces])
-                await self.end_unwelcome()
+                self._end_closed()
+                if self._is_narrowed or due <= 0:
+                    self._is_narrowed = False
+                    await self.end_unwelcome()
+                if due <= 0:
+                    due = self.activity_seconds
+                    self._mark_active([workspace for session in self.sessions.values() for workspace in session.workspaces])
             except Exception:  # the database may be away for a while
-                log.exception("Open SSH sessions could not be counted as activity")
+                log.exception("Open SSH sessions could not be looked at")
 
     def _mark_active(self, workspaces: list[tuple[str, str]]) -> None:
         now = datetime.fromtimestamp(self.clock(), UTC).replace(tzinfo=None)

@@ -10,7 +10,7 @@ from mlhub.audit.records import AuditLog
 from mlhub.auth.ssh_keys import SshKeys
 from mlhub.bastion.clients import find_real_address
 from mlhub.bastion.grants import Filter, Grants
-from mlhub.bastion.journal import Journal
+from mlhub.bastion.journal import ACTIVITY_SECONDS, Journal
 from mlhub.bastion.lookup_server import LookupServer, make_socket_path
 from mlhub.bastion.other_keys import KeyFile, WorkspaceKeys, find_key_file, parse_labels
 from mlhub.settings import Settings
@@ -32,8 +32,9 @@ async def open_bastion(app: Any, settings: Settings) -> LookupServer | None:
         grants.workspace_keys = WorkspaceKeys(app.users, labels, settings.ssh_target_publickey_api_port, settings.ssh_target_key_path)
     audit = AuditLog(settings.data_volume_container / AUDIT_FILE, time.time)
     ask_address = functools.partial(find_real_address, settings.mlhub_run_dir / "clients" / "real.sock")
-    journal = Journal(grants, audit, time.time, ask_address)
+    journal = Journal(grants, audit, time.time, ask_address, ACTIVITY_SECONDS)
     keys.on_removed(journal.end_keys)
+    keys.on_narrowed(journal.note_narrowed)
     server = LookupServer(grants, journal, app.hub.api_url)
     await server.open(path)
     return server

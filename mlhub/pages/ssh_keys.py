@@ -20,6 +20,7 @@ from secrets import compare_digest
 from typing import Any
 
 from jupyterhub.apihandlers.base import APIHandler
+from jupyterhub.metrics import prometheus_log_method
 from jupyterhub.scopes import needs_scope
 from jupyterhub.utils import compare_token, get_browser_protocol, isoformat, utcnow
 from tornado import web
@@ -220,6 +221,14 @@ class AuthorizedKeysHandler(SshAPIHandler):
             self.finish()
             return
         self.finish(f"{key.line}\n")
+
+    def _log(self) -> None:
+        # The bastion has put the sign-in on record; that its key was looked for once more, or is unknown here, is no news.
+        if self.get_status() not in (200, 404):
+            super()._log()
+            return
+        self.log.debug("%s %s %s", self.get_status(), self.request.method, self.request.path)
+        prometheus_log_method(self)
 
 
 class KeysPage(SshMixin, AccountPage):

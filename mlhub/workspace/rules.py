@@ -154,7 +154,9 @@ class Rule(StrictModel):
     days_to_live: DaysRule | None = Field(default=None, description="Days until a workspace expires.")
     is_mount_volume: VolumeRule | None = Field(default=None, description="Volumes.")
     env: EnvironmentRule | None = Field(default=None, description="Environment variables.")
-    ssh: Flag | None = Field(default=None, description="Whether the workspace can be entered by SSH.")
+    ssh: Flag | None = Field(
+        default=None, description="Whether the workspace can be entered by SSH. Holds at once, also for workspaces that run."
+    )
     total: TotalRule | None = Field(default=None, description="Limits over all workspaces of one person that run at once.")
 
 

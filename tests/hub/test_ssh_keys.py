@@ -386,6 +386,26 @@ def test_a_workspace_that_the_policy_closes_to_ssh_lets_nobody_in(server, new_ke
         service.start(name)
         server.wait_until(lambda who=name: (service.get_server(who) or {}).get("ready"), "the workspace to run")
         assert ask(server, own_token(server, name), fingerprint).status_code == expected
+    # The policy as it is now, not as it was at the start.
+    server.policy(POLICY + "users:\n  open: {ssh: false}\n")
+    try:
+        assert ask(server, own_token(server, "open"), fingerprint).status_code == 404
+    finally:
+        server.policy(POLICY)
+    assert ask(server, own_token(server, "open"), fingerprint).status_code == 200
+
+
+def test_what_workspaces_ask_is_no_news_for_the_log_unless_it_is_wrong(server, inhabited):
+    _, fingerprints, _ = inhabited
+    seen = len(server.log)
+    for fingerprint in (fingerprints["owner"], fingerprints["guest"]):
+        ask(server, own_token(server, "owner"), fingerprint)
+    server.wait_until(lambda: server.log[seen:].count("GET /hub/api/ssh/authorized-keys") == 2, "both questions to be logged")
+    ask(server, "guess", fingerprints["owner"])
+    server.wait_until(lambda: server.log[seen:].count("403 GET /hub/api/ssh/authorized-keys") > 0, "the refusal to be logged")
+    levels = [line[1] for line in server.log[seen:].splitlines() if "GET /hub/api/ssh/authorized-keys" in line]
+    assert levels[:2] == ["D", "D"]
+    assert set(levels[2:]) == {"W"}
 
 
 def test_a_workspace_can_not_add_list_or_remove_keys_with_its_own_token(server, inhabited, new_key):

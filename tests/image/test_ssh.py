@@ -137,6 +137,19 @@ def test_a_hundred_megabytes_arrive_as_they_were(person, tmp_path):
     person.ask("rm /dev/shm/large")
 
 
+@pytest.mark.deep
+def test_a_gigabyte_arrives_as_it_was(person, tmp_path):
+    file, part, digest = tmp_path / "large", os.urandom(1_000_000), hashlib.sha256()
+    with file.open("wb") as opened:
+        for number in range(1000):
+            block = number.to_bytes(4, "big") + part[4:]
+            opened.write(block)
+            digest.update(block)
+    result = person.run("-q", str(file), f"{person.alias}:large", program="scp", timeout=300)
+    assert result.returncode == 0, result.stderr
+    assert person.ask("sha256sum large; rm large").split()[0] == digest.hexdigest()
+
+
 def test_rsync_works_without_an_rsync_in_the_image(person, tmp_path):
     (tmp_path / "tree" / "deep").mkdir(parents=True)
     (tmp_path / "tree" / "deep" / "file").write_text("content")

@@ -51,6 +51,44 @@ while time.monotonic() - began < seconds:
 print(tried, flush=True)
 """
 
+# Real logins with a key that nobody registered, at the same rate. Once sshd turns the address away at the door, knocks without
+# a client behind them: sshd does not see the difference, and the machine's cores are left to those who may come in.
+BAD_LOGINS = """
+import socket, subprocess, sys, threading, time
+host, seconds = sys.argv[1], float(sys.argv[2])
+subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", "/tmp/bad"], check=True)
+command = ["ssh", "-F", "none", "-i", "/tmp/bad", "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no",
+    "-o", "UserKnownHostsFile=/dev/null", "-o", "ConnectTimeout=5", "-o", "KexAlgorithms=curve25519-sha256", "-p", "8080", "limited-user@" + host, "true"]
+began, tried, codes, is_shut, lock = time.monotonic(), 0, [], False, threading.Lock()
+def peek():
+    try:
+        with socket.create_connection((host, 8080), 5) as connection:
+            connection.sendall(b"SSH-2.0-x\\r\\n")
+            return b"OpenSSH" not in connection.recv(99)
+    except OSError:
+        return True
+def knock():
+    global tried, is_shut
+    while True:
+        with lock:
+            due = began + tried / 100
+            tried += 1
+        if due - began > seconds or time.monotonic() - began > seconds + 2:
+            return
+        time.sleep(max(0.0, due - time.monotonic()))
+        if is_shut:
+            is_shut = peek()
+            codes.append(255)
+            continue
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        is_shut = is_shut or "Permission denied" not in done.stderr
+        codes.append(done.returncode)
+pool = [threading.Thread(target=knock) for _ in range(40)]
+[each.start() for each in pool]
+[each.join() for each in pool]
+print(len(codes), codes.count(0), round(time.monotonic() - began, 1), flush=True)
+"""
+
 
 @pytest.fixture(scope="module")
 def hub(make_hub: HubMaker) -> Hub:
@@ -74,11 +112,26 @@ def bob(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Person:
 @pytest.fixture(scope="module")
 def outsider(hub: Hub) -> Iterator[str]:
     """Return a container that has an ssh client and is nobody's workspace."""
+    with elsewhere() as name:
+        yield name
+
+
+@pytest.fixture
+def scanning(hub: Hub) -> Iterator[str]:
+    """Return one more, at an address that sshd will shut out for a while."""
+    with elsewhere() as name:
+        yield name
+
+
+@contextlib.contextmanager
+def elsewhere() -> Iterator[str]:
     name = f"mlhub-test-{secrets.token_hex(4)}"
     words = ["--label", f"mlhub.test={RUN}", "--user", "root", "--entrypoint", "sleep"]
     docker("run", "--detach", "--name", name, *words, OWN, "100000")
-    yield name
-    docker("rm", "--force", "--volumes", name)
+    try:
+        yield name
+    finally:
+        docker("rm", "--force", "--volumes", name)
 
 
 def address_of(container: str) -> str:
@@ -140,8 +193,8 @@ def test_unix_sockets_of_the_hub_are_out_of_reach(hub, ann):
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.connect(str(local))
                 connection.settimeout(10)
-                connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
-                with contextlib.suppress(ConnectionError):
+                with contextlib.suppress(ConnectionError):  # refused before anything was sent
+                    connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
                     assert connection.recv(100) == b"", path
         finally:
             process.kill()
@@ -311,6 +364,27 @@ def test_one_scanner_locks_nobody_else_out(hub, ann, outsider):
         scanner.wait()
     assert int(scanner.stdout.read()) > 500
     assert len(seconds) > 3, seconds
+
+
+def test_a_hundred_real_bad_logins_a_second_lock_nobody_else_out(hub, ann, scanning):
+    before = len(hub.logs().splitlines())
+    scanner = subprocess.Popen(
+        ["docker", "exec", scanning, "python3", "-c", BAD_LOGINS, address_of(hub.name), "10"], stdout=subprocess.PIPE, text=True
+    )
+    entered = 0
+    try:
+        while scanner.poll() is None:
+            assert ann.ask("echo in").strip() == "in"
+            entered += 1
+    finally:
+        scanner.wait()
+    tried, let_in, seconds = map(float, scanner.stdout.read().split())
+    assert (tried / seconds > 80, let_in) == (True, 0), (tried, seconds)
+    assert entered > 1  # clients, scanner and hub share the cores of one machine
+    refused = [record for record in read_audit(hub) if record["event"] == "refused" and record["address"] == address_of(scanning)]
+    assert refused, "no attempt came as far as showing its key"
+    # sshd refuses most of them by their address, before the key: at most a line each.
+    assert len(hub.logs().splitlines()) - before <= tried + 2 * entered
 
 
 @pytest.mark.parametrize("hello", ["", "SSH-2.0-slow\r\n"], ids=["silent", "after the banner"])

@@ -58,12 +58,14 @@ def test_ssh_reads_one_block_that_serves_every_workspace(site, ask_ssh, resource
         options = ask_ssh(config, alias)
         assert options["proxycommand"] == f"ssh {site.suffix}-bastion connect %n {site.suffix}"
         assert options["user"] == "workspace"
+        assert options["ciphers"].startswith("aes128-gcm")
         assert options["stricthostkeychecking"] in ("true", "yes")
         assert options["userknownhostsfile"].endswith(f"/.ssh/mlhub-{site.suffix}.known_hosts")
     door = ask_ssh(config, f"{site.suffix}-bastion")
     assert (door["hostname"], door["port"], door["user"]) == (site.host, str(site.port), "limited-user")
     assert (door["hostkeyalias"], door["forwardagent"], door["clearallforwardings"]) == ("mlhub-bastion", "no", "yes")
     assert "proxycommand" not in door
+    assert door["ciphers"].startswith("aes128-gcm")
 
 
 def test_the_configuration_touches_no_other_host(ask_ssh, resources):

@@ -184,6 +184,39 @@ def test_listeners_hear_of_the_keys_of_an_account_that_was_locked_out(db, make_u
     assert keys.list(ann) == [row]
 
 
+def test_listeners_hear_when_less_is_shared_than_before(db, make_user):
+    heard: list[str] = []
+    SshKeys(db).on_narrowed(lambda: heard.append("narrowed"))
+    ann, bob = make_user("ann"), make_user("bob")
+    spawner = orm.Spawner(user=ann, name="")
+    db.add(spawner)
+    db.commit()
+
+    def share():
+        shared = orm.Share(owner=ann, user=bob, spawner=spawner, scopes=["access:servers!server=ann/"])
+        db.add(shared)
+        db.commit()
+        return shared
+
+    first = share()
+    db.delete(first)
+    db.flush()
+    assert heard == []
+    db.rollback()
+    db.commit()
+    assert heard == []
+    db.delete(first)
+    db.commit()
+    assert heard == ["narrowed"]
+    share()
+    db.query(orm.Share).filter_by(spawner_id=spawner.id).delete()
+    db.commit()
+    assert heard == ["narrowed"] * 2
+    share().scopes = []
+    db.commit()
+    assert heard == ["narrowed"] * 3
+
+
 def test_a_listener_that_fails_hides_the_removal_from_nobody(db, make_user, make_key):
     keys, heard, ann = SshKeys(db), [], make_user("ann")
 

@@ -1,0 +1,203 @@
+"""What ends an open SSH session and shuts the door for the next, what an open one counts as, and what a login leaves in the log."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.image.conftest import CONFIG, Hub, HubMaker
+from tests.image.ssh_client import Person
+
+SHARING = CONFIG.replace('"tokens"]', '"tokens", "shares", "groups", "admin:groups"]')
+OPEN_TO_ALL = "everyone: {}\ngroups:\n  no-ssh: {ssh: false}\n"
+# A look every second instead of every minute, so that a test sees several.
+OFTEN = SHARING + "\nimport mlhub.bastion.opening\nmlhub.bastion.opening.ACTIVITY_SECONDS = 1.0\n"
+
+
+@pytest.fixture(scope="module")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the hub's policy file."""
+    file = tmp_path_factory.mktemp("policy") / "policy.yaml"
+    file.parent.chmod(0o755)
+    write(file, OPEN_TO_ALL)
+    return file
+
+
+def write(policy: Path, text: str) -> None:
+    """Write the policy at once; a hub never sees half of it."""
+    fresh = policy.with_suffix(".new")
+    fresh.write_text(text)
+    fresh.rename(policy)
+
+
+@pytest.fixture(scope="module")
+def hub(make_hub: HubMaker, policy: Path) -> Hub:
+    return make_hub(SHARING, mounts=(f"{policy.parent}:/etc/mlhub:ro",), POLICY_FILE="/etc/mlhub/policy.yaml")
+
+
+@pytest.fixture
+def make_person(hub: Hub, tmp_path: Path) -> Callable[..., Person]:
+    """Return a function that makes people with a registered key and a running workspace."""
+
+    def make(name: str, *, runs: bool = True, at: Hub = hub) -> Person:
+        person = Person(at, name, tmp_path / name).join()
+        if runs:
+            at.start_workspace(name)
+        return person
+
+    return make
+
+
+@pytest.fixture
+def open_session() -> Iterator[Callable[..., subprocess.Popen]]:
+    """Return a function that opens sessions, by the set-up's way or by a plain jump; they are gone after the test."""
+    opened: list[subprocess.Popen] = []
+
+    def enter(person: Person, to: str = "", *, jump: bool = False) -> subprocess.Popen:
+        words = [to or person.alias]
+        if jump:
+            words = ["-J", person.bastion, "-p", "2222", "-o", "User=workspace", f"ws-{person.hub.name}--{person.name}"]
+            words[:0] = ["-o", f"UserKnownHostsFile={person.folder}/known_hosts"]
+        command = ["ssh", "-F", str(person.config), *words, "echo in; exec sleep 600"]
+        session = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env={**os.environ, "SSH_AUTH_SOCK": ""}
+        )
+        opened.append(session)
+        assert session.stdout.readline() == "in\n"
+        return session
+
+    yield enter
+    for session in opened:
+        session.kill()
+        session.wait()
+
+
+def count_seconds(session: subprocess.Popen, began: float) -> float:
+    session.wait(30)
+    return time.monotonic() - began
+
+
+def is_refused(person: Person, to: str = "") -> bool:
+    return person.run(to or person.alias, "true").returncode == 255
+
+
+def test_a_policy_that_switches_ssh_off_ends_sessions_and_refuses_new_ones(hub, policy, make_person, open_session):
+    ann, bob = make_person("ann"), make_person("bob")
+    sessions = [open_session(ann), open_session(ann, jump=True)]
+    others = open_session(bob)
+    began = time.monotonic()
+    write(policy, OPEN_TO_ALL + "users:\n  ann: {ssh: false}\n")
+    assert max(count_seconds(session, began) for session in sessions) < 2
+    assert is_refused(ann)
+    assert "administratively prohibited" in ann.knock(f"ws-{hub.name}--ann:2222").stderr
+    assert bob.ask("echo in") == "in\n"
+    assert others.poll() is None
+    write(policy, OPEN_TO_ALL)
+    assert ann.ask("echo in") == "in\n"
+
+
+def test_joining_a_group_without_ssh_does_the_same(hub, make_person, open_session):
+    carl = make_person("carl")
+    session = open_session(carl)
+    hub.request("POST", "/hub/api/groups/no-ssh", b"")
+    began = time.monotonic()
+    hub.api("POST", "groups/no-ssh/users", {"users": ["carl"]})
+    assert count_seconds(session, began) < 2
+    assert is_refused(carl)
+    hub.api("DELETE", "groups/no-ssh/users", {"users": ["carl"]})
+    assert carl.ask("echo in") == "in\n"
+
+
+def test_a_policy_without_ssh_holds_after_a_restart_of_the_hub(make_brief_hub, make_person, tmp_path):
+    file = tmp_path / "policy.yaml"
+    file.write_text("users:\n  dora: {ssh: false}\n")
+    hub = make_brief_hub(SHARING, mounts=(f"{file}:/resources/policy.yaml:ro",))
+    dora, ede = make_person("dora", at=hub), make_person("ede", at=hub)
+    hub.recreate()
+    for person in (dora, ede):
+        person.set_up()
+        assert hub.is_workspace_ready(person.name)
+    assert is_refused(dora)
+    assert ede.ask("echo in") == "in\n"
+
+
+def test_the_sessions_in_a_stopped_workspace_end_and_the_next_jump_is_refused(hub, make_person, open_session):
+    gina = make_person("gina")
+    sessions = [open_session(gina), open_session(gina, jump=True)]
+    assert "SSH-2.0-OpenSSH" in gina.knock(f"ws-{hub.name}--gina:2222").stdout
+    hub.stop_workspace("gina")
+    began = time.monotonic()
+    assert "administratively prohibited" in gina.knock(f"ws-{hub.name}--gina:2222").stderr
+    assert max(count_seconds(session, began) for session in sessions) < 2
+    # The other way in starts it again.
+    assert gina.ask("echo in") == "in\n"
+
+
+def test_the_sessions_of_a_deleted_user_end_in_all_workspaces(hub, make_person, open_session):
+    leaver, host = make_person("leaver"), make_person("host")
+    hub.api("POST", "shares/host/", {"user": "leaver", "scopes": ["access:servers!server=host/"]})
+    sessions = [open_session(leaver), open_session(leaver, host.alias)]
+    stays = open_session(host)
+    hub.api("DELETE", "users/leaver")  # it stops the workspace first
+    began = time.monotonic()
+    assert max(count_seconds(session, began) for session in sessions) < 1.5
+    assert is_refused(leaver, host.alias)
+    assert stays.poll() is None
+    assert host.ask("echo in") == "in\n"
+
+
+@pytest.mark.parametrize("path", ["shares/owner/?user=guest", "shares/owner/"], ids=["one share", "all shares"])
+def test_withdrawn_sharing_ends_sessions_and_refuses_new_ones(hub, make_person, open_session, path):
+    owner, guest = make_person("owner"), make_person("guest", runs=False)
+    hub.api("POST", "shares/owner/", {"user": "guest", "scopes": ["access:servers!server=owner/"]})
+    session, own = open_session(guest, owner.alias), open_session(owner)
+    began = time.monotonic()
+    if "user=" in path:
+        hub.api("PATCH", "shares/owner/", {"user": "guest"})
+    else:
+        hub.api("DELETE", path)
+    assert count_seconds(session, began) < 2
+    assert is_refused(guest, owner.alias)
+    assert own.poll() is None
+    for person in (owner, guest):
+        for key in hub.api("GET", f"users/{person.name}/ssh-keys"):
+            hub.api("DELETE", f"users/{person.name}/ssh-keys/{key['id']}")
+
+
+def test_an_idle_session_keeps_its_workspace_from_being_culled(make_brief_hub, make_person, open_session, wait_for):
+    hub = make_brief_hub(OFTEN)
+    busy, idle = make_person("busy", at=hub), make_person("idle", at=hub)
+    session = open_session(busy)
+
+    def read(name: str) -> str:
+        return hub.api("GET", f"users/{name}")["servers"][""]["last_activity"]
+
+    # Until the workspaces have told of their own start, which is activity too.
+    seen = {name: read(name) for name in ("busy", "idle")}
+    for _ in range(3):
+        seen["busy"] = wait_for(lambda: (now := read("busy")) > seen["busy"] and now, "the open session counts", 10)
+    # What a culler compares: the one with the session is newer than any look, the other stays behind.
+    before = {name: read(name) for name in ("busy", "idle")}
+    wait_for(lambda: read("busy") > before["busy"], "it goes on counting", 10)
+    assert read(idle.name) == before["idle"]
+    session.kill()
+    session.wait()
+    # The twin: after the session it stays where it is, over several looks.
+    reads: list[str] = []
+    wait_for(lambda: reads.append(read("busy")) or reads[-4:] == [reads[-1]] * 4, "it counts no longer", 20, every=1)
+
+
+def test_a_login_is_one_line_of_the_log(hub, make_person):
+    fred = make_person("fred")
+    fred.ask("true")
+    before = len(hub.logs().splitlines())
+    fred.ask("true")
+    fred.ask("true")
+    lines = [line for line in hub.logs().splitlines()[before:] if "/hub/api/users" not in line]
+    assert len(lines) == 2, lines
+    assert all("Accepted publickey" in line for line in lines), lines
