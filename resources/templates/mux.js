@@ -3,9 +3,8 @@ const SSH = 'SSH-';
 const TLS_HANDSHAKE = 0x16;
 
 function preread(session) {
-    let head = '';
-    session.on('upload', (data, flags) => {
-        head += data;
+    // Each event brings all that was read so far, not only what is new.
+    session.on('upload', (head, flags) => {
         if (head.charCodeAt(0) !== TLS_HANDSHAKE && head.length < SSH.length && SSH.startsWith(head) && !flags.last) {
             return; // too little to tell yet
         }
@@ -44,9 +43,7 @@ function source(session) {
 
 // The client behind an address of source(), for the hub.
 function readClient(session) {
-    let question = '';
-    session.on('upload', (data, flags) => {
-        question += data;
+    session.on('upload', (question, flags) => {
         if (!question.endsWith('\n') && !flags.last) {
             return;
         }

@@ -6,6 +6,7 @@ import re
 import socket
 import ssl
 import subprocess
+import time
 
 import pytest
 
@@ -42,11 +43,13 @@ def test_the_same_port_shows_an_ssh_banner(fixture, request):
     assert read_banner(request.getfixturevalue(fixture)).startswith(b"SSH-2.0-OpenSSH")
 
 
-def test_an_ssh_banner_that_comes_in_pieces_is_still_ssh(hub):
+@pytest.mark.parametrize("pause", [0, 0.3], ids=["at once", "slowly"])
+def test_an_ssh_banner_that_comes_in_pieces_is_still_ssh(hub, pause):
     with socket.create_connection(("127.0.0.1", hub.port), timeout=10) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for piece in (b"S", b"SH", b"-2.0-test\r\n"):
             connection.sendall(piece)
+            time.sleep(pause)  # nginx must read the pieces one by one
         assert connection.recv(64).startswith(b"SSH-2.0-OpenSSH")
 
 
