@@ -32,8 +32,11 @@ RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund && npm cache clean -
 # ---- ssh-bundle: an OpenSSH server that runs in workspaces of any image ----
 FROM ${BUILD_IMAGE} AS ssh-bundle
 RUN apt-get update \
- && apt-get install -y --no-install-recommends binutils libnss-wrapper netcat-openbsd openssh-client openssh-server patchelf rsync \
- && rm -rf /var/lib/apt/lists/*
+ && apt-get install -y --no-install-recommends gcc libc6-dev libnss-wrapper libssl-dev netcat-openbsd openssh-client openssh-server patchelf rsync
+# Debian builds the same sshd a second time for its installer: for size, without Kerberos, PAM, SELinux and their libraries.
+RUN find /etc/apt/sources.list* -type f -exec sed -i 's, main\b, main main/debian-installer,' {} + \
+ && { apt-get update && cd /tmp && apt-get download "openssh-server-udeb=$(dpkg-query -Wf '${Version}' openssh-server)" && dpkg -x openssh-server-udeb_*.udeb /; } \
+ || echo 'This mirror has no packages of the installer: the bundle is larger.'
 COPY docker/ssh-bundle /build
 RUN /build/build
 

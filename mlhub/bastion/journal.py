@@ -176,7 +176,7 @@ class Journal:
                 self.end(session)
 
     def note_narrowed(self) -> None:
-        """Note that less is shared than before: who may not stay is looked for at the next look."""
+        """Note that less is open to somebody than before: who may not stay is looked for at the next look."""
         self._is_narrowed = True
 
     async def end_unwelcome(self) -> None:

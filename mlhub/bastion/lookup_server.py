@@ -104,6 +104,8 @@ class LookupServer:
                 raise WorkspaceError(f"The workspace {alias} does not run, and only {owner} can start it.")
             await say(f"{alias} does not run yet; it is started.")
             await start_workspace(self.api_url, self.grants.users[key.user], server, say)
+            # JupyterHub starts one that failed before with a spawner of its own.
+            spawner = self.grants.find_spawner(owner, server) or spawner
         if hasattr(spawner, "ensure_ssh"):
             await spawner.ensure_ssh()
         target = self.grants.find_target(spawner)

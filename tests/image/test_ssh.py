@@ -14,8 +14,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.image.conftest import CONFIG, TEST_IMAGE, Hub, HubMaker, docker
-from tests.image.ssh_client import MINIMAL, OTHER, OWN, STACKS, Person, ensure_images, read_audit
+from tests.image.conftest import CONFIG, IMAGE, TEST_IMAGE, Hub, HubMaker, docker
+from tests.image.ssh_client import (
+    MINIMAL,
+    OTHER,
+    OWN,
+    STACKS,
+    Person,
+    count_seconds_until_end,
+    ensure_images,
+    read_audit,
+    take_best_of_three,
+)
 
 # Workspaces of the field: kind → image, and the account that people find themselves as.
 KINDS = {
@@ -56,6 +66,16 @@ def person(hub: Hub, make_person: Callable[..., Person]) -> Iterator[Person]:
     hub.start_workspace("ann")
     yield somebody
     hub.request("DELETE", f"/hub/api/users/ann/ssh-keys/{number}")
+
+
+def test_what_workspaces_get_holds_all_that_it_loads_and_is_less_than_twelve_megabytes():
+    # Every library of every program, as the loader of the bundle finds it.
+    ask = "du -sb /.mlhub; cd /.mlhub/bin; for file in *; do LD_TRACE_LOADED_OBJECTS=1 LD_WARN=1 LD_BIND_NOW=1 ./$file; done 2>&1"
+    size, *loaded = docker("run", "--rm", "--entrypoint", "sh", IMAGE, "-c", ask).splitlines()
+    assert [line for line in loaded if "/.mlhub/" not in line and "linux-vdso" not in line] == []
+    assert len(loaded) > 20
+    # Larger: the mirror that the image was built from has no packages of Debian's installer.
+    assert int(size.split()[0]) < 12_000_000
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -150,7 +170,8 @@ def test_a_gigabyte_arrives_as_it_was(person, tmp_path):
     assert person.ask("sha256sum large; rm large").split()[0] == digest.hexdigest()
 
 
-def test_rsync_works_without_an_rsync_in_the_image(person, tmp_path):
+def test_rsync_and_the_old_scp_work_without_either_in_the_image(person, tmp_path):
+    assert person.ask("command -v rsync scp").splitlines() == ["/.mlhub/bin/rsync", "/.mlhub/bin/scp"]
     (tmp_path / "tree" / "deep").mkdir(parents=True)
     (tmp_path / "tree" / "deep" / "file").write_text("content")
     result = subprocess.run(
@@ -158,6 +179,49 @@ def test_rsync_works_without_an_rsync_in_the_image(person, tmp_path):
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert person.ask("cat /dev/shm/tree/deep/file") == "content"
+    # Clients of old ask for an scp on the other side.
+    result = person.run("-O", "-q", f"{person.alias}:/dev/shm/tree/deep/file", str(tmp_path / "back"), program="scp")
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "back").read_text() == "content"
+
+
+def test_a_repository_of_the_workspace_is_cloned_and_pushed_to(hub, make_person, tmp_path):
+    somebody = make_person(hub, "coder").join()
+    hub.start_workspace("coder", options={"image": OWN})
+    somebody.ask("git init --quiet --bare /dev/shm/project")
+
+    def git(*words: str) -> str:
+        names = ["-c", "user.name=Coder", "-c", "user.email=coder@example.org", "-c", f"core.sshCommand=ssh -F {somebody.config}"]
+        result = subprocess.run(["git", *names, *words], cwd=tmp_path, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
+        assert result.returncode == 0, result.stderr
+        return result.stdout
+
+    git("clone", "--quiet", f"{somebody.alias}:/dev/shm/project", "mine")
+    git("-C", "mine", "commit", "--quiet", "--allow-empty", "--message", "by the tunnel")
+    git("-C", "mine", "push", "--quiet", "origin", "HEAD:main")
+    assert "by the tunnel" in somebody.ask("git -C /dev/shm/project log --oneline main")
+
+
+def test_an_open_session_costs_no_python_process(person):
+    count = "ls -l /proc/[0-9]*/exe 2>/dev/null | grep -c python"
+    before = person.hub.exec("sh", "-c", count)
+    sessions = [
+        subprocess.Popen(
+            ["ssh", "-F", str(person.config), person.alias, "echo in; sleep 600"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    try:
+        assert [session.stdout.readline() for session in sessions] == ["in\n"] * 3
+        assert int(before) > 0
+        assert person.hub.exec("sh", "-c", count) == before
+    finally:
+        for session in sessions:
+            session.kill()
+            session.wait()
 
 
 def test_twenty_sessions_at_once(person):
@@ -233,24 +297,40 @@ def test_connecting_to_a_stopped_workspace_starts_it_and_tells_how_far_it_is(hub
     assert somebody.ask("echo again").strip() == "again"
 
 
-def test_a_new_key_opens_at_once_and_a_removed_one_ends_what_it_opened(hub, make_person, wait_for):
+def test_a_new_key_opens_and_a_removed_one_ends_what_it_opened_within_a_second(hub, make_person, wait_for):
     somebody = make_person(hub, "mover")
     hub.request("POST", "/hub/api/users/mover", b"")
     somebody.set_up()
     hub.start_workspace("mover")
-    assert somebody.run(somebody.alias, "true").returncode == 255
-    number = somebody.register()
-    assert somebody.ask("echo in").strip() == "in"
-    sessions = [
-        subprocess.Popen(["ssh", "-F", str(somebody.config), *words, "echo in; sleep 600"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
-        for words in ([somebody.alias], ["-J", somebody.bastion, "-o", "User=workspace", "-o", f"UserKnownHostsFile={somebody.folder}/known_hosts", "-p", "2222", f"ws-{hub.name}--mover"])
-    ]  # fmt: skip
-    assert [session.stdout.readline().strip() for session in sessions] == ["in", "in"]
-    began = time.monotonic()
-    hub.api("DELETE", f"users/mover/ssh-keys/{number}")
-    for session in sessions:
-        session.wait(10)
-    assert time.monotonic() - began < 1.5
+    jump = ["-J", somebody.bastion, "-o", "User=workspace", "-o", f"UserKnownHostsFile={somebody.folder}/known_hosts", "-p", "2222"]
+    ways = ([somebody.alias], [*jump, f"ws-{hub.name}--mover"])
+    numbers: list[int] = []
+
+    def enter() -> float:
+        for number in numbers:
+            hub.api("DELETE", f"users/mover/ssh-keys/{number}")
+        assert somebody.run(somebody.alias, "true").returncode == 255
+        numbers[:] = [somebody.register()]
+        # The first login there is, over one with a key that has been there: what a login takes is not the key's.
+        began = time.monotonic()
+        assert somebody.ask("echo in") == "in\n"
+        first = time.monotonic()
+        assert somebody.ask("echo in") == "in\n"
+        return first - began - (time.monotonic() - first)
+
+    def remove() -> float:
+        number = numbers.pop() if numbers else somebody.register()
+        command = ["ssh", "-F", str(somebody.config)]
+        sessions = [
+            subprocess.Popen([*command, *words, "echo in; sleep 600"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+            for words in ways
+        ]
+        assert [session.stdout.readline().strip() for session in sessions] == ["in", "in"]
+        hub.api("DELETE", f"users/mover/ssh-keys/{number}")
+        return count_seconds_until_end(*sessions)
+
+    assert take_best_of_three(enter) < 1
+    assert take_best_of_three(remove) < 1
     assert somebody.run(somebody.alias, "true").returncode == 255
     wait_for(lambda: [record for record in read_audit(hub) if record["event"] == "closed" and record["user"] == "mover"], "closed", 5)
 

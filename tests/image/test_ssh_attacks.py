@@ -16,9 +16,9 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.addresses import METADATA, listening_on_the_host, own_addresses
 from tests.image.conftest import RUN, Hub, HubMaker, docker
 from tests.image.ssh_client import OWN, Person, read_audit
-from tests.image.test_isolation import METADATA, listening_on_the_host, metadata_address
 
 HALF_OPEN = """
 import socket, sys, time
@@ -116,13 +116,6 @@ def outsider(hub: Hub) -> Iterator[str]:
         yield name
 
 
-@pytest.fixture
-def scanning(hub: Hub) -> Iterator[str]:
-    """Return one more, at an address that sshd will shut out for a while."""
-    with elsewhere() as name:
-        yield name
-
-
 @contextlib.contextmanager
 def elsewhere() -> Iterator[str]:
     name = f"mlhub-test-{secrets.token_hex(4)}"
@@ -173,8 +166,21 @@ def test_a_key_opens_its_owners_workspace_and_no_other_target(hub, ann, bob):
         assert is_prohibited(ann.knock(target)), target
 
 
+def test_the_documented_filter_narrows_what_a_key_opens(make_brief_hub, tmp_path):
+    hub = make_brief_hub(SSH_PERMIT_TARGET_HOST="ws-*--class*", SSH_PERMIT_TARGET_PORT="2222")
+    pupil, other = (Person(hub, name, tmp_path / name).join() for name in ("class-1", "other"))
+    for person in (pupil, other):
+        hub.start_workspace(person.name)
+    assert pupil.ask("echo in").strip() == "in"
+    assert "SSH-2.0-OpenSSH" in pupil.knock(f"ws-{hub.name}--class-1:2222").stdout
+    assert other.run(other.alias, "true").returncode == 255
+    assert is_prohibited(other.knock(f"ws-{hub.name}--other:2222"))
+    # What it lets through is no more than what the key opens.
+    assert is_prohibited(other.knock(f"ws-{hub.name}--class-1:2222"))
+
+
 def test_the_host_and_the_metadata_address_are_out_of_reach(hub, ann):
-    with metadata_address(), listening_on_the_host() as port:
+    with own_addresses(METADATA), listening_on_the_host() as port:
         socket.create_connection((METADATA, port), timeout=5).close()
         assert is_prohibited(ann.knock(f"{METADATA}:{port}"))
         assert is_prohibited(ann.knock(f"172.17.0.1:{port}"))
@@ -366,7 +372,17 @@ def test_one_scanner_locks_nobody_else_out(hub, ann, outsider):
     assert len(seconds) > 3, seconds
 
 
-def test_a_hundred_real_bad_logins_a_second_lock_nobody_else_out(hub, ann, scanning):
+def test_a_hundred_real_bad_logins_a_second_lock_nobody_else_out(hub, ann):
+    # Up to three times: other work on the machine may leave a scanner no time to try as often as that.
+    rates: list[float] = []
+    while len(rates) < 3 and max(rates, default=0) <= 80:
+        with elsewhere() as scanning:  # at a fresh address, which sshd will shut out for a while
+            rates.append(scan_with_bad_logins(hub, ann, scanning))
+    assert max(rates) > 80, rates
+
+
+def scan_with_bad_logins(hub: Hub, ann: Person, scanning: str) -> float:
+    """Try bad logins from a container while ann signs in; return how many there were a second."""
     before = len(hub.logs().splitlines())
     scanner = subprocess.Popen(
         ["docker", "exec", scanning, "python3", "-c", BAD_LOGINS, address_of(hub.name), "10"], stdout=subprocess.PIPE, text=True
@@ -379,12 +395,13 @@ def test_a_hundred_real_bad_logins_a_second_lock_nobody_else_out(hub, ann, scann
     finally:
         scanner.wait()
     tried, let_in, seconds = map(float, scanner.stdout.read().split())
-    assert (tried / seconds > 80, let_in) == (True, 0), (tried, seconds)
+    assert let_in == 0
     assert entered > 1  # clients, scanner and hub share the cores of one machine
     refused = [record for record in read_audit(hub) if record["event"] == "refused" and record["address"] == address_of(scanning)]
     assert refused, "no attempt came as far as showing its key"
     # sshd refuses most of them by their address, before the key: at most a line each.
     assert len(hub.logs().splitlines()) - before <= tried + 2 * entered
+    return tried / seconds
 
 
 @pytest.mark.parametrize("hello", ["", "SSH-2.0-slow\r\n"], ids=["silent", "after the banner"])
