@@ -147,7 +147,7 @@ def documented_variables() -> list[str]:
     tree = ast.parse((ROOT / "mlhub" / "settings.py").read_text())
     fields = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Settings").body
     names = {node.target.id.upper() for node in fields if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)}
-    secrets = {"MLHUB_ADMIN_PASSWORD_FILE", "CONFIGPROXY_AUTH_TOKEN_FILE"}
+    secrets = {"MLHUB_ADMIN_PASSWORD_FILE", "CONFIGPROXY_AUTH_TOKEN_FILE", "JPY_COOKIE_SECRET_FILE"}
     ours = {name for name in os.environ if name.startswith("MLHUB_")} - {
         "MLHUB_PORT",
         "MLHUB_CACHE",

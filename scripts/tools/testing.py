@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -12,13 +11,17 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from pathlib import Path
 
+from tools.cluster import ensure_cluster, find_kind, load_images
 from tools.console import CACHE, ROOT, ToolError, main_with_sentences, run, stage
 from tools.engine import ensure_engine, install_packages
+from tools.environments import ensure_environment
 from tools.images import HUB, TEST_STACKS, TEST_WORKSPACE, WORKSPACE, ensure_image
 
-# In the order in which a failure teaches most: fast and pure first.
-FOLDERS = ("unit", "render", "hub", "contract", "docker", "image", "browser")
-NEED_ENGINE = {"contract", "docker", "image", "browser"}
+# In the order in which a failure teaches most, fast and pure first; last what needs a cluster, which is compiled meanwhile on a new machine.
+FOLDERS = ("unit", "render", "hub", "docker", "image", "browser", "contract", "chart", "kube")
+NEED_ENGINE = {"chart", "contract", "docker", "image", "browser", "kube"}
+NEED_CLUSTER = {"chart", "contract", "kube"}
+NEED_CLUSTER_IMAGES = {"chart", "contract", "kube"}
 NEED_NODE = {"hub"}
 
 
@@ -31,24 +34,29 @@ def main(arguments: Sequence[str]) -> int:
     if unknown:
         raise ToolError(f"tests/{unknown[0]} does not exist. Folders: {', '.join(FOLDERS)}")
     folders = named or [folder for folder in FOLDERS if any((ROOT / "tests" / folder).glob("test_*.py"))]
-    python = ensure_environment()
+    python = ensure_environment(ROOT / "docker/requirements/dev.txt", what="the test environment")
     failures = [] if named else check(python)
     if check_only:
         return 1 if failures else 0
     kinds = {folder.split("/")[0] for folder in folders}
+    if kinds & NEED_CLUSTER:
+        compile_beside()
     if kinds & NEED_NODE and not shutil.which("npm"):
         install_packages("nodejs", "npm", why="the hub tests run the real proxy")
     if kinds & NEED_ENGINE:
         prepare_engine()
-    if "browser" in kinds and not Path("/usr/bin/chromium").exists():
+    if kinds & {"browser", "kube"} and not Path("/usr/bin/chromium").exists():
         install_packages("chromium", why="the browser tests run a real browser")
     if kinds & {"docker", "browser"} and not shutil.which("docker-registry"):
         install_packages("docker-registry", why="workspaces are pulled from a real registry")
-    if "image" in kinds and not all(map(shutil.which, ("ssh", "sftp", "rsync", "dbclient"))):
+    if kinds & {"image", "browser", "kube"} and not all(map(shutil.which, ("ssh", "sftp", "rsync", "dbclient"))):
         install_packages("openssh-client", "rsync", "dropbear-bin", why="the image tests come in by real SSH clients")
     passed = failed = skipped = 0
+    prepared: dict[str, str] = {}
     for folder in folders:
-        counts, code = run_pytest(python, folder, deep)
+        if folder.split("/")[0] in NEED_CLUSTER and not prepared:
+            prepared = prepare_cluster(kinds)
+        counts, code = run_pytest(python, folder, deep, prepared)
         passed, failed, skipped = passed + counts[0], failed + counts[1], skipped + counts[2]
         if code:
             failures.append(f"tests/{folder}")
@@ -59,25 +67,6 @@ def main(arguments: Sequence[str]) -> int:
     return 1 if failures else 0
 
 
-def ensure_environment() -> Path:
-    """Return the Python of a virtual environment with the locked packages, made once per lock file."""
-    lock = ROOT / "docker/requirements/dev.txt"
-    key = hashlib.sha256(lock.read_bytes() + sys.version.encode()).hexdigest()[:12]
-    folder = CACHE / f"venv-{key}"
-    python = folder / "bin" / "python"
-    if (folder / ".complete").exists():
-        return python
-    with stage("Installing the test environment"):
-        shutil.rmtree(folder, ignore_errors=True)
-        if subprocess.run([sys.executable, "-m", "venv", str(folder)], capture_output=True).returncode:
-            shutil.rmtree(folder, ignore_errors=True)
-            install_packages("python3-venv", why="the tests need a virtual environment")
-            run(sys.executable, "-m", "venv", folder, quiet=True)
-        run(python, "-m", "pip", "install", "--quiet", "--require-hashes", "-r", lock, quiet=True)
-        (folder / ".complete").touch()
-    return python
-
-
 def check(python: Path) -> list[str]:
     """Run the static checks; return the names of those that failed."""
     install_packages("shellcheck", why="shell scripts are checked") if not shutil.which("shellcheck") else None
@@ -86,6 +75,8 @@ def check(python: Path) -> list[str]:
         ROOT / ".ci" / "run",
         *(ROOT / "docker/bastion").iterdir(),
         *(ROOT / "docker/ssh-bundle" / name for name in ("build", "start", "keys")),
+        ROOT / "scripts/local-cluster/cluster",
+        *(ROOT / "scripts/local-cluster").glob("*.sh"),
     ]
     checks = {
         "ruff": [tools / "ruff", "check", "."],
@@ -112,7 +103,25 @@ def prepare_engine() -> None:
         ensure_image(image)
 
 
-def run_pytest(python: Path, folder: str, deep: bool) -> tuple[tuple[int, int, int], int]:
+def compile_beside() -> None:
+    """Start compiling the local cluster's programs, if that is what will be used: minutes, once; who needs them waits for the end."""
+    if find_kind() != "local":
+        return
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "build-cluster-beside.log").open("wb") as log:
+        command = [sys.executable, "-m", "tools.programs"]
+        subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": "scripts"}, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+
+def prepare_cluster(kinds: set[str]) -> dict[str, str]:
+    """Make sure of a cluster and of the images in it; return the environment in which tests find it."""
+    cluster = ensure_cluster()
+    if kinds & NEED_CLUSTER_IMAGES:
+        load_images([image.tag for image in (HUB, WORKSPACE, TEST_WORKSPACE)])
+    return cluster.make_environment()
+
+
+def run_pytest(python: Path, folder: str, deep: bool, prepared: dict[str, str]) -> tuple[tuple[int, int, int], int]:
     """Run one folder's tests; return (passed, failed, skipped) and pytest's exit code."""
     report = CACHE / f"report-{os.getpid()}.xml"
     began = time.monotonic()
@@ -120,7 +129,7 @@ def run_pytest(python: Path, folder: str, deep: bool) -> tuple[tuple[int, int, i
     command = [str(python), "-m", "pytest", f"tests/{folder}", "--junitxml", str(report), "-q"]
     if not deep:
         command += ["-m", "not deep"]
-    code = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}).returncode
+    code = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), **prepared}).returncode
     print(f"    {time.monotonic() - began:.1f} s", flush=True)
     try:
         suite = next(ElementTree.parse(report).getroot().iter("testsuite"))

