@@ -6,39 +6,18 @@ Promise: this module is the only reader of ``os.environ`` in the product.
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import os
 import re
-import shlex
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_serializer, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_serializer, model_validator
 
+from mlhub import formats
 from mlhub.errors import SettingsError
 
 DNS_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?\Z")
-HOST_PORT = re.compile(r"(?P<host>\[[0-9a-fA-F:]+\]|[^:\s/]+):(?P<port>\d{1,5})\Z")
-
-# Names that begin like ours but belong to a shell, an ssh client or Kubernetes' service links.
-_FOREIGN = re.compile(r"(SSH_(AUTH_SOCK|AGENT_\w+|CLIENT|CONNECTION|TTY|ASKPASS\w*)|\w+_SERVICE_\w+|\w+_PORT(_\d+\w*)?|SSL_CERT_\w+)\Z")
-_FAMILIES = (
-    "MLHUB_",
-    "START_",
-    "SSH_",
-    "HUB_",
-    "CLEANUP_",
-    "DYNAMIC_",
-    "SSL_",
-    "SSHD_",
-    "EXECUTION_",
-    "ADDITIONAL_",
-    "DEFAULT_WORKSPACE_",
-    "POLICY_",
-)
-# Read by scripts/ on the host and handed on; nothing inside the container looks at them.
-_HOST_ONLY = {"MLHUB_USER_CONFIG", "MLHUB_SSL_DIR", "MLHUB_CACHE"}
 
 
 class Settings(BaseModel):
@@ -68,9 +47,13 @@ class Settings(BaseModel):
         description="Start the proxy (CHP) in a container without a hub. On Docker it always runs beside the hub; on Kubernetes never in the hub's container.",
     )
     start_ssh: bool = Field(True, description="Start sshd, the SSH door to the workspaces.")
-    additional_args: str = Field("", description="Further arguments for CHP, for example `--ip=0.0.0.0 --api-ip=0.0.0.0`.")
+    additional_args: formats.Words = Field("", description="Further arguments for CHP, for example `--ip=0.0.0.0 --api-ip=0.0.0.0`.")
     configproxy_auth_token: SecretStr | None = Field(
         None, description="Token between hub and proxy. Generated once and kept under the data directory when both run in one container."
+    )
+    jpy_cookie_secret: formats.HexSecret | None = Field(
+        None,
+        description="Secret with which the hub signs cookies, 64 hexadecimal digits. Generated once and kept under the data directory when unset.",
     )
     dynamic_whitelist_enabled: bool = Field(
         False,
@@ -88,8 +71,13 @@ class Settings(BaseModel):
     )
     data_volume_container: Path = Field(Path("/data"), description="Directory inside the container that holds everything worth keeping.")
 
-    sshd_target: str = Field(
-        "", description="`host:port` of the sshd behind the public port; set by the chart, where sshd runs in the hub's pod."
+    sshd_target: formats.HostPort = Field(
+        "",
+        description="`host:port` of the sshd behind the public port; set by the chart, where sshd runs in the hub's pod. A name is looked up when somebody connects.",
+    )
+    sshd_target_proxy_protocol: bool = Field(
+        False,
+        description="Tell `SSHD_TARGET` each client's own address by the PROXY protocol, which the bastion of the chart understands on port 2223.",
     )
     ssh_permit_target_host: str = Field("*", description="Extra filter on the workspace names that SSH may reach (a shell pattern).")
     ssh_permit_target_port: str = Field("*", description="Extra filter on the port that SSH may reach, or `*`.")
@@ -100,7 +88,7 @@ class Settings(BaseModel):
     ssh_target_key_path: str = Field("~/.ssh/id_ed25519.pub", description="Public key file inside workspaces that bring their own keys.")
     manual_auth_file: str = Field("false", description="`true`, or the path of a hand-kept key file, to let those keys in as well.")
 
-    docker_host: str = Field("", description="Address of the container engine; `unix:///var/run/docker.sock` when unset.")
+    docker_host: formats.EngineAddress = Field("", description="Address of the container engine; `unix:///var/run/docker.sock` when unset.")
     docker_tls_verify: str = Field("", description="As for the docker command.")
     docker_cert_path: str = Field("", description="As for the docker command.")
 
@@ -109,7 +97,7 @@ class Settings(BaseModel):
         description="The site's policy: who may ask for what. Read again when it changes; without the file the defaults hold.",
     )
 
-    mlhub_hostnames: tuple[str, ...] = Field(
+    mlhub_hostnames: formats.Names = Field(
         (),
         description="Names and addresses under which people reach this hub, comma separated. They go into the generated certificate and into the printed address. The first one also ends the names by which SSH reaches workspaces (`HUB_NAME` otherwise).",
     )
@@ -123,7 +111,7 @@ class Settings(BaseModel):
         None,
         description="Create the user `admin` with this password at first boot instead of printing a one-time setup link. Also as `MLHUB_ADMIN_PASSWORD_FILE`.",
     )
-    mlhub_trusted_proxies: tuple[str, ...] = Field(
+    mlhub_trusted_proxies: formats.Networks = Field(
         (),
         description="Addresses (CIDR, comma separated) of proxies in front of the public port whose `X-Forwarded-*` headers are believed.",
     )
@@ -133,81 +121,37 @@ class Settings(BaseModel):
         ge=0,
         description="Seconds between two pulls of all images that the site offers, beginning when the hub starts; `0` switches that off. Workspaces keep the image they have until their owner updates them. Docker only.",
     )
-    mlhub_network_pool: str = Field("10.64.0.0/12", description="Private address range from which each user's network takes a subnet.")
+    mlhub_network_pool: formats.PrivateNetwork = Field(
+        "10.64.0.0/12", description="Private address range from which each user's network takes a subnet."
+    )
     mlhub_network_prefix: int = Field(27, ge=16, le=29, description="Size of each user's subnet, as a prefix length.")
     mlhub_host_guard: bool = Field(
         True,
         description="Keep workspaces away from the Docker host's own ports and from link-local (cloud metadata) addresses with a small nftables table of our own on the host.",
     )
-    mlhub_base_url: str = Field("/", description="Path under which the hub is served. The chart's `mlhub.baseUrl`.")
+    mlhub_base_url: formats.UrlPath = Field("/", description="Path under which the hub is served. The chart's `mlhub.baseUrl`.")
     mlhub_debug: bool = Field(False, description="Log more. The chart's `mlhub.debug`.")
     mlhub_stop_seconds: int = Field(10, ge=1, le=600, description="Seconds a workspace gets to end by itself when it is stopped.")
 
+    mlhub_bastion_dir: Path | None = Field(
+        None,
+        description="Directory that hub and bastion share, at the same path, where they run in containers of their own: one with `START_SSH=false`, the other with `START_JHUB=false`, both with `START_NGINX=false`. It belongs to a group that both have, and is setgid. The bastion serves SSH on 2222, and on 2223 behind the PROXY protocol. Set by the chart.",
+    )
+    mlhub_ssh_keys_dir: Path | None = Field(
+        None,
+        description="Directory with the files `ca` (the SSH certificate authority) and `host_key` (the bastion's), ed25519, as OpenSSH or PEM writes them. They take the place of those that are generated once and kept under the data directory. Set by the chart.",
+    )
+    mlhub_proxy_api_url: formats.ServerUrl = Field(
+        "", description="URL of the proxy's API where hub and proxy run in containers of their own. Set by the chart."
+    )
+    mlhub_chart_values: Path | None = Field(None, description="File with what the hub reads of the chart's values. Set by the chart.")
+    mlhub_hub_image: str = Field("", description="Image that brings the SSH server into workspaces on Kubernetes. Set by the chart.")
+    mlhub_hub_image_pull_policy: Literal["", "Always", "IfNotPresent", "Never"] = Field(
+        "", description="Pull policy of `MLHUB_HUB_IMAGE`. Set by the chart."
+    )
+
     mlhub_resources_dir: Path = Field(Path("/resources"), description="Directory of configuration and templates inside the image.")
     mlhub_run_dir: Path = Field(Path("/run/mlhub"), description="Directory for sockets and rendered files; emptied at each boot.")
-
-    @field_validator("mlhub_hostnames", "mlhub_trusted_proxies", mode="before")
-    @classmethod
-    def _split(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
-
-    @field_validator("mlhub_trusted_proxies")
-    @classmethod
-    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        for entry in value:
-            try:
-                ipaddress.ip_network(entry, strict=False)
-            except ValueError:
-                raise ValueError(
-                    f"has the entry {entry!r}, which is neither an address nor a CIDR range. Write e.g. 10.0.0.0/8,192.0.2.7."
-                ) from None
-        return value
-
-    @field_validator("mlhub_network_pool")
-    @classmethod
-    def _is_private_network(cls, value: str) -> str:
-        try:
-            network = ipaddress.ip_network(value)
-        except ValueError as error:
-            raise ValueError(f"is not an IPv4 range ({error}). Write e.g. 10.64.0.0/12.") from None
-        if network.version != 4 or not network.is_private:
-            raise ValueError(
-                "is not a private IPv4 range; public addresses would become unreachable from workspaces. Write e.g. 10.64.0.0/12."
-            )
-        return value
-
-    @field_validator("additional_args")
-    @classmethod
-    def _are_words(cls, value: str) -> str:
-        try:
-            shlex.split(value)
-        except ValueError as error:
-            raise ValueError(f"can not be split into words as a shell does ({error}). Close the quotes.") from None
-        return value
-
-    @field_validator("sshd_target")
-    @classmethod
-    def _is_host_port(cls, value: str) -> str:
-        if value and not HOST_PORT.match(value):
-            raise ValueError("is not host:port. Write e.g. hub:22.")
-        return value
-
-    @field_validator("docker_host")
-    @classmethod
-    def _is_engine_address(cls, value: str) -> str:
-        if value and not value.startswith(("unix:///", "tcp://", "http://", "https://")):
-            raise ValueError("is not an engine address (unix:///path or tcp://host:port).")
-        return value
-
-    @field_validator("mlhub_base_url")
-    @classmethod
-    def _is_path(cls, value: str) -> str:
-        value = "/" + value.strip("/") + "/" if value.strip("/") else "/"
-        if not re.fullmatch(r"[A-Za-z0-9/_~.-]+", value) or "//" in value:
-            raise ValueError("is not a URL path of letters, digits, '-', '_', '.', '~' and '/'. Write e.g. /mlhub.")
-        return value
 
     @model_validator(mode="after")
     def _fit_together(self) -> Settings:
@@ -219,6 +163,10 @@ class Settings(BaseModel):
             raise ValueError(
                 f"MLHUB_NETWORK_PREFIX={self.mlhub_network_prefix} is larger than the whole MLHUB_NETWORK_POOL={self.mlhub_network_pool}. Choose a prefix from {pool.prefixlen} to 29."
             )
+        self._check_roles()
+        return self
+
+    def _check_roles(self) -> None:
         taken = {8081: "the hub's"} | ({8080: "nginx's", 2222: "sshd's"} if self.start_nginx else {22: "sshd's"})
         for port in (self.chp_public_port, self.chp_api_port):
             if port in taken:
@@ -227,9 +175,20 @@ class Settings(BaseModel):
                 )
         if not (self.start_nginx or self.start_jhub or self.start_chp or self.start_ssh):
             raise ValueError("START_NGINX, START_JHUB, START_CHP and START_SSH are all off: nothing would run. Leave at least one on.")
-        return self
+        if self.mlhub_bastion_dir and (self.start_nginx or self.start_jhub == self.start_ssh):
+            raise ValueError(
+                f"MLHUB_BASTION_DIR={str(self.mlhub_bastion_dir)!r} is for a hub and a bastion in containers of their own. Set START_NGINX=false, and one of START_JHUB=false and START_SSH=false."
+            )
+        if self.mlhub_proxy_api_url and self.start_jhub and self.runs_chp:
+            raise ValueError(
+                f"MLHUB_PROXY_API_URL={self.mlhub_proxy_api_url!r} names a proxy elsewhere, but beside this hub runs its own. Unset it, or set EXECUTION_MODE=k8s."
+            )
+        if self.mlhub_proxy_api_url and self.start_jhub and not self.configproxy_auth_token:
+            raise ValueError(
+                f"MLHUB_PROXY_API_URL={self.mlhub_proxy_api_url!r} needs the token that the proxy there knows. Set CONFIGPROXY_AUTH_TOKEN to the same value for both."
+            )
 
-    @field_serializer("mlhub_admin_password", "configproxy_auth_token", when_used="json")
+    @field_serializer("mlhub_admin_password", "configproxy_auth_token", "jpy_cookie_secret", when_used="json")
     def _reveal(self, value: SecretStr | None) -> str | None:
         # The file in the run directory is readable by the hub alone; the hub needs the value.
         return value.get_secret_value() if value else None
@@ -240,6 +199,31 @@ class Settings(BaseModel):
         if self.execution_mode == "local" and self.start_jhub:
             return True  # beside the hub, whatever START_CHP says: its documented default is "false"
         return bool(self.start_chp) and not self.start_jhub
+
+    @property
+    def has_bastion(self) -> bool:
+        """Tell whether the hub of this container has a bastion: beside it, or in a container of its own."""
+        return self.start_ssh or self.mlhub_bastion_dir is not None
+
+    @property
+    def is_bastion_alone(self) -> bool:
+        """Tell whether this container is a bastion whose hub runs in another one."""
+        return self.start_ssh and self.mlhub_bastion_dir is not None
+
+    @property
+    def runs_nginx(self) -> bool:
+        """Tell whether nginx runs in this container: as the public port of all, or in front of a bastion of its own."""
+        return self.start_nginx or self.is_bastion_alone
+
+    @property
+    def bastion_dir(self) -> Path:
+        """Return the directory of what hub and bastion have in common: keys, and the sockets on which they ask each other."""
+        return self.mlhub_bastion_dir or self.mlhub_run_dir
+
+    @property
+    def has_data(self) -> bool:
+        """Tell whether this container keeps anything; a bastion whose hub runs in another one does not."""
+        return not self.is_bastion_alone
 
     @property
     def is_self_contained(self) -> bool:
@@ -270,7 +254,8 @@ class Settings(BaseModel):
         """Return the address that people open, as far as it is known here; it ends with a slash."""
         scheme = "https" if self.ssl_enabled else "http"
         host = next(iter(self.mlhub_hostnames), "localhost")
-        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.mlhub_port}{self.mlhub_base_url}"
+        port = "" if (scheme, self.mlhub_port) in (("http", 80), ("https", 443)) else f":{self.mlhub_port}"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}{port}{self.mlhub_base_url}"
 
     @classmethod
     def from_environment(cls, environment: dict[str, str] | None = None) -> Settings:
@@ -288,11 +273,12 @@ class Settings(BaseModel):
             if file and variable in SECRET_VARIABLES:
                 try:
                     value = Path(file).read_text().rstrip("\n")
-                except (OSError, UnicodeDecodeError) as error:
+                except (OSError, ValueError) as error:
                     raise SettingsError(
                         f"{variable}_FILE={file!r} can not be read ({error}). Mount the file or unset the variable."
                     ) from error
-            if value.strip():
+            # In a namespace with a Service `mlhub`, Kubernetes sets MLHUB_PORT to that Service's address.
+            if value.strip() and not (variable == "MLHUB_PORT" and value.startswith("tcp://")):
                 values[name] = value
         try:
             return cls.model_validate(values)
@@ -309,22 +295,8 @@ class Settings(BaseModel):
             raise SettingsError(f"{file} can not be read ({error}). It is written by `python -m mlhub.boot`.") from error
 
 
-SECRET_VARIABLES = frozenset({"MLHUB_ADMIN_PASSWORD", "CONFIGPROXY_AUTH_TOKEN"})
+SECRET_VARIABLES = frozenset({"MLHUB_ADMIN_PASSWORD", "CONFIGPROXY_AUTH_TOKEN", "JPY_COOKIE_SECRET"})
 KNOWN_VARIABLES = frozenset(name.upper() for name in Settings.model_fields) | {f"{name}_FILE" for name in SECRET_VARIABLES}
-
-
-def list_misspelt_variables(environment: dict[str, str] | None = None) -> list[str]:
-    """Return a warning for each variable that looks like ours and is none."""
-    warnings = []
-    for name in sorted(os.environ if environment is None else environment):
-        if name in KNOWN_VARIABLES or name in _HOST_ONLY or _FOREIGN.match(name):
-            continue
-        near = difflib.get_close_matches(name, KNOWN_VARIABLES, n=1, cutoff=0.8)
-        if near and not name.startswith("DOCKER_"):
-            warnings.append(f"{name} is not a variable of this image and has no effect. Did you mean {near[0]}?")
-        elif name.startswith("MLHUB_"):
-            warnings.append(f"{name} is not a variable of this image and has no effect. The reference page lists all of them.")
-    return warnings
 
 
 def read_environment() -> dict[str, str]:

@@ -3,7 +3,7 @@
 import sys
 
 from mlhub.errors import EXIT_CONFIGURATION, MLHubError
-from mlhub.hubconfig import classes, defaults, userconfig, wiring
+from mlhub.hubconfig import chart, classes, defaults, userconfig, wiring
 from mlhub.settings import Settings
 
 c = get_config()  # noqa: F821 - given by JupyterHub
@@ -11,9 +11,13 @@ c = get_config()  # noqa: F821 - given by JupyterHub
 try:
     settings = Settings.load()
     defaults.apply_defaults(c, settings)
+    if settings.execution_mode == "k8s":
+        chart.apply_preferences(c, settings)
     user_config = userconfig.find_user_config(settings)
     if user_config:
         userconfig.run_user_config(c, user_config, shown_as=settings.mlhub_resources_dir / userconfig.NAME)
+    if settings.execution_mode == "k8s":
+        chart.apply_facts(c, settings)
     wiring.apply_facts(c, settings)
     wiring.wire(c, settings)
     classes.check_classes(c)

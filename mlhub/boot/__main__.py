@@ -11,6 +11,7 @@ import json
 import os
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -25,11 +26,13 @@ from mlhub.boot.log import say
 from mlhub.boot.preflight import check_user_config, explain_missing_engine, names_other_proxy
 from mlhub.boot.programs import PLAIN_ENVIRONMENT, engine_socket, make_directories, make_programs
 from mlhub.boot.render import Renderer, make_addresses
-from mlhub.boot.ssh import prepare_sshd
+from mlhub.boot.resolver import read_resolver
+from mlhub.boot.spelling import list_misspelt_variables
+from mlhub.boot.ssh import prepare_bastion
 from mlhub.boot.supervisor import Program
 from mlhub.boot.watch import Watch
 from mlhub.errors import ConfigurationError, MLHubError, SettingsError
-from mlhub.settings import Settings, list_misspelt_variables, read_environment
+from mlhub.settings import Settings, read_environment
 
 
 def prepare(settings: Settings) -> tuple[list[Program], certificates.Pair | None]:
@@ -37,27 +40,31 @@ def prepare(settings: Settings) -> tuple[list[Program], certificates.Pair | None
     tree = check_user_config(settings.mlhub_resources_dir / "jupyterhub_user_config.py")
     other_proxy = names_other_proxy(tree)
     hub, edge = find_account("hub"), find_account("edge")
-    data = prepare_data_dir(settings, hub)
+    if settings.has_data:
+        prepare_data_dir(settings, hub)
     run = prepare_run_dir(settings)
     make_directories(settings)
     own_pair = prepare_certificate(settings) if settings.start_nginx and settings.ssl_enabled else None
     addresses = make_addresses(settings, other_proxy=other_proxy)
-    renderer = Renderer(settings, addresses, own_certificate=own_pair is not None)
-    token = (
-        settings.configproxy_auth_token.get_secret_value()
-        if settings.configproxy_auth_token
-        else ensure_secret(data / "proxy_auth_token", hub)
-    )
-    programs = make_programs(settings, addresses, token, runs_chp=settings.runs_chp and not other_proxy)
-    if settings.start_nginx:
-        write_private(run / "nginx.conf", renderer.render("nginx.conf.j2"), edge)
-    if settings.start_ssh:
-        prepare_sshd(settings, renderer)
+    renderer = Renderer(settings, addresses, own_certificate=own_pair is not None, resolver=read_resolver())
+    programs = make_programs(settings, addresses, prepare_token(settings), runs_chp=settings.runs_chp and not other_proxy)
+    if settings.runs_nginx:
+        template = "nginx.conf.j2" if settings.start_nginx else "nginx-ssh.conf.j2"
+        write_private(run / "nginx.conf", renderer.render(template), edge)
+    if settings.has_bastion:
+        prepare_bastion(settings, renderer)
     render_error_pages(settings, renderer)
     copy_user_config(settings)
     write_private(run / "settings.json", settings.model_dump_json(), hub)
     (run / "health.json").write_text(json.dumps([program.probe for program in programs]))
     return programs, own_pair
+
+
+def prepare_token(settings: Settings) -> str:
+    """Return the token between hub and proxy: the given one, else one that is made once and kept; none where neither runs."""
+    if settings.configproxy_auth_token:
+        return settings.configproxy_auth_token.get_secret_value()
+    return ensure_secret(settings.data_volume_container / "proxy_auth_token", find_account("hub")) if settings.has_data else ""
 
 
 def prepare_certificate(settings: Settings) -> certificates.Pair | None:
@@ -101,7 +108,7 @@ def check_rendered(settings: Settings) -> None:
     """
     run = settings.mlhub_run_dir
     checks = []
-    if settings.start_nginx:
+    if settings.runs_nginx:
         checks.append(("nginx", find_account("edge"), ["nginx", "-t", "-q", "-e", "stderr", "-c", str(run / "nginx.conf")]))
     if settings.start_ssh:
         checks.append(("sshd", find_account("limited-user"), ["/usr/sbin/sshd", "-t", "-f", str(run / "ssh" / "sshd_config")]))
@@ -161,10 +168,12 @@ def main(arguments: list[str]) -> int:
     """Return the container's exit code, where it does not become the supervisor."""
     if arguments[:1] == ["--reload-certificate"]:
         return run_reload(arguments[1:])
+    # As the first process of a container it would not be ended by a signal that nobody handles; a bastion may wait here.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         settings = Settings.from_environment()
         say(f"MLHub {__version__} as {settings.hub_name}, execution mode {settings.execution_mode}")
-        for warning in list_misspelt_variables():
+        for warning in list_misspelt_variables(read_environment()):
             say(f"Warning: {warning}")
         check_admin_password(settings)
         if settings.start_jhub and (sentence := explain_missing_engine(engine_socket(settings))):

@@ -53,6 +53,8 @@ def prepare_run_dir(settings: Settings) -> Path:
             shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
         if os.geteuid() in (0, run.stat().st_uid):  # a volume of Kubernetes is somebody else's, and open to all
             run.chmod(0o755)
+        (run / ".write").mkdir()
+        (run / ".write").rmdir()
     except OSError as error:
         raise ConfigurationError(
             f"The run directory {run} can not be written ({error.strerror}). Mount a temporary file system there when the root file system is read-only."

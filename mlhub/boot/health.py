@@ -25,6 +25,8 @@ def check_probe(probe: dict) -> str | None:
             if probe.get("path"):
                 request = f"GET {probe['path']} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
                 connection.sendall(request.encode())
+            elif probe.get("ask"):
+                connection.sendall(probe["ask"].encode())
             if not probe.get("expect"):
                 return None
             answer = connection.recv(256)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from mlhub.boot.accounts import Account, find_account
 from mlhub.boot.render import Addresses
 from mlhub.boot.supervisor import Program
+from mlhub.errors import ConfigurationError
 from mlhub.settings import Settings, read_environment
 
 # For programs that need nothing of the container's environment.
@@ -24,7 +26,7 @@ def make_programs(settings: Settings, addresses: Addresses, token: str, *, runs_
         programs.append(make_hub(settings, token))
     if settings.start_ssh:
         programs.append(make_sshd(settings, addresses))
-    if settings.start_nginx:
+    if settings.runs_nginx:
         programs.append(make_nginx(settings))
     return programs
 
@@ -32,8 +34,10 @@ def make_programs(settings: Settings, addresses: Addresses, token: str, *, runs_
 def make_hub(settings: Settings, token: str) -> Program:
     """Return the hub; it inherits the environment, because user configs read it."""
     environment = read_environment()
-    for secret in ("MLHUB_ADMIN_PASSWORD", "MLHUB_ADMIN_PASSWORD_FILE"):
+    for secret in ("MLHUB_ADMIN_PASSWORD", "MLHUB_ADMIN_PASSWORD_FILE", "JPY_COOKIE_SECRET"):
         environment.pop(secret, None)
+    if settings.jpy_cookie_secret:
+        environment["JPY_COOKIE_SECRET"] = settings.jpy_cookie_secret.get_secret_value()
     environment |= {
         "CONFIGPROXY_AUTH_TOKEN": token,
         "MLHUB_RUN_DIR": str(settings.mlhub_run_dir),
@@ -78,12 +82,16 @@ def make_chp(settings: Settings, addresses: Addresses, token: str) -> Program:
 
 
 def make_nginx(settings: Settings) -> Program:
-    """Return nginx, the one public port."""
+    """Return nginx, the one public port of all, or that of a bastion of its own."""
     config = settings.mlhub_run_dir / "nginx.conf"
     command = find_account("edge").wrap(["nginx", "-e", "stderr", "-c", str(config)])
     sockets = [settings.mlhub_run_dir / "nginx" / f"{name}.sock" for name in ("http", "https", "ssh")]
-    sockets.append(settings.mlhub_run_dir / "clients" / "real.sock")
+    clients = settings.bastion_dir / "clients" / "real.sock"
+    sockets.append(clients)
     probe = {"name": "nginx", "address": "127.0.0.1:8080", "path": "/.mlhub/health", "expect": " 204 "}
+    if not settings.start_nginx:
+        # Nobody's address: a connection to the port itself would be one to sshd, without a login.
+        probe = {"name": "nginx", "address": f"unix:{clients}", "ask": "127.0.0.1\n", "expect": "unknown"}
     return Program("nginx", command, PLAIN_ENVIRONMENT, probe, sockets)
 
 
@@ -91,7 +99,7 @@ def make_sshd(settings: Settings, addresses: Addresses) -> Program:
     """Return sshd, which runs as the one account that it lets in, under the watch that keeps its sessions accountable."""
     account = find_account("limited-user")
     sshd = ["/usr/sbin/sshd", "-D", "-e", "-f", str(settings.mlhub_run_dir / "ssh" / "sshd_config")]
-    socket = str(settings.mlhub_run_dir / "bastion" / "lookup.sock")
+    socket = str(settings.bastion_dir / "bastion" / "lookup.sock")
     command = account.wrap([sys.executable, "-I", "-m", "mlhub.bastion.sessions", socket, *sshd])
     # A connection without a login would be logged, and counted against its source, every few seconds.
     probe = {"name": "sshd", "listens": addresses.sshd_port}
@@ -100,20 +108,45 @@ def make_sshd(settings: Settings, addresses: Addresses) -> Program:
 
 def make_directories(settings: Settings) -> None:
     """Make the directories of sockets and rendered files, each open to just those who need it."""
-    run = settings.mlhub_run_dir
+    run, shared = settings.mlhub_run_dir, settings.bastion_dir
     hub, chp, edge, bastion = (find_account(name) for name in ("hub", "chp", "edge", "limited-user"))
     # Setgid: a socket made in it belongs to the group of those who may connect.
-    for folder, owner, group, mode in (
+    folders = [
         (run / "chp", chp, edge, 0o2750),
         (run / "chp-api", chp, hub, 0o2750),
         (run / "nginx", edge, edge, 0o700),
-        (run / "ssh", bastion, bastion, 0o700),
-        (run / "bastion", hub, bastion, 0o2750),
-        (run / "clients", edge, hub, 0o2750),
         (run / "errors", edge, edge, 0o755),
-    ):
-        folder.mkdir()
+    ]
+    if settings.start_ssh or settings.mlhub_bastion_dir is None:
+        folders += [(run / "ssh", bastion, bastion, 0o700), (shared / "clients", edge, hub, 0o2750)]
+    if not settings.is_bastion_alone:
+        folders.append((shared / "bastion", hub, bastion, 0o2750))
+    if settings.mlhub_bastion_dir and not settings.start_ssh:
+        folders.append((shared / "ssh", hub, bastion, 0o2750))
+    for folder, owner, group, mode in folders:
+        if folder.parent == run:
+            folder.mkdir()
+        else:
+            ensure_shared(folder)
         Account(owner.name, owner.uid, group.gid).own(folder, mode)
+
+
+def ensure_shared(folder: Path) -> None:
+    """Make a directory for another container to look into, of the group that both have.
+
+    What is there stays: the other container runs while this one is started again.
+    Raises ``ConfigurationError`` where it can not be made so.
+    """
+    try:
+        if folder.is_symlink():
+            folder.unlink()
+        folder.mkdir(exist_ok=True)
+        if os.geteuid() != 0:
+            os.chown(folder, -1, folder.parent.stat().st_gid)
+    except OSError as error:
+        raise ConfigurationError(
+            f"{folder} can not be made ({error.strerror}). Mount one writable volume at MLHUB_BASTION_DIR in the hub's container and the bastion's; it must belong to a group that both have (the pod's fsGroup)."
+        ) from error
 
 
 def engine_socket(settings: Settings) -> Path | None:

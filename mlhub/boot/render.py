@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import ipaddress
 import resource
 from dataclasses import dataclass
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 
-from mlhub.settings import HOST_PORT, Settings
+from mlhub.boot.resolver import Resolver
+from mlhub.settings import Settings
 
 CONNECTIONS_MAX = 16384
 
@@ -35,8 +37,9 @@ class Addresses:
 
 def make_addresses(settings: Settings, *, other_proxy: bool = False) -> Addresses:
     """Return where everything listens: sockets where all share the container, else TCP."""
-    sshd_port = 2222 if settings.start_nginx else 22
-    sshd = settings.sshd_target or f"127.0.0.1:{sshd_port}"
+    # nginx in front of a bastion of its own takes the documented port.
+    sshd_port = 2220 if settings.is_bastion_alone else 2222 if settings.start_nginx else 22
+    sshd = settings.sshd_target if settings.sshd_target and not settings.is_bastion_alone else f"127.0.0.1:{sshd_port}"
     if settings.is_self_contained and not other_proxy:
         run = settings.mlhub_run_dir
         return Addresses(f"unix:{run}/chp/public.sock", f"unix:{run}/chp-api/api.sock", sshd, sshd_port)
@@ -46,7 +49,9 @@ def make_addresses(settings: Settings, *, other_proxy: bool = False) -> Addresse
 class Renderer:
     """Render the product's templates with one context."""
 
-    def __init__(self, settings: Settings, addresses: Addresses, *, own_certificate: bool = False) -> None:
+    def __init__(
+        self, settings: Settings, addresses: Addresses, *, own_certificate: bool = False, resolver: Resolver | None = None
+    ) -> None:
         self._environment = Environment(
             loader=FileSystemLoader([settings.mlhub_resources_dir / "templates", settings.mlhub_resources_dir / "html"]),
             undefined=StrictUndefined,
@@ -55,7 +60,8 @@ class Renderer:
             keep_trailing_newline=True,
             autoescape=select_autoescape(["html"]),
         )
-        match = HOST_PORT.match(addresses.sshd)
+        resolver = resolver or Resolver()
+        host, _, port = addresses.sshd.rpartition(":")
         self._context = {
             "settings": settings,
             "addresses": addresses,
@@ -63,13 +69,25 @@ class Renderer:
             "resources": settings.mlhub_resources_dir,
             "data": settings.data_volume_container,
             "worker_connections": make_worker_connections(),
-            "sshd_is_local": bool(match and match["host"] == "127.0.0.1"),
+            "shared": settings.bastion_dir,
+            "sshd_is_local": host == "127.0.0.1",
+            # A name may mean nothing yet, or another address later: nginx looks it up when somebody connects.
+            "sshd_name": "" if _is_address(host) else f"{resolver.complete(host)}:{port}",
+            "name_servers": resolver.servers,
             "own_certificate": own_certificate,
         }
 
     def render(self, template: str, **extra: object) -> str:
         """Return the rendered text; an undefined name is an error."""
         return self._environment.get_template(template).render(**self._context, **extra)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        return False
+    return True
 
 
 def make_worker_connections() -> int:

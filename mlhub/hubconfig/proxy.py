@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+from typing import Any as AnyValue
 from urllib.parse import unquote
 
+from aiohttp import ClientError, ClientTimeout
+from jupyterhub.httpclient import fetch
 from jupyterhub.proxy import ConfigurableHTTPProxy
-from traitlets import Any, Float
+from traitlets import Any, Bool, Float, Unicode
 
+ANSWER_SECONDS = 2.0
+# No route was idle then: a short answer, and none that CHP writes a warning about.
+NO_ROUTES = "/api/routes?inactiveSince=1970-01-01T00:00:00Z"
 # A look at a file costs next to nothing; a look at all routes does not where there are thousands.
 LOOK_AT_SOCKET_SECONDS = 0.1
 SOCKET_SCHEME = "http+unix://"
@@ -22,8 +28,10 @@ class WatchedProxy(ConfigurableHTTPProxy):
     """Push all routes again as soon as the proxy has lost them."""
 
     watch_seconds = Float(1.0, min=0.1, config=True, help="Seconds between two looks at the proxy.")
+    is_elsewhere = Bool(False, config=True, help="The proxy runs in a container of its own and may come, go and be replaced at any time.")
     _watcher = Any()
     _socket_mark = Any()
+    _obstacle = Unicode()
 
     def __init__(self, **kwargs: object) -> None:
         super().__init__(**kwargs)
@@ -37,6 +45,40 @@ class WatchedProxy(ConfigurableHTTPProxy):
         except OSError:
             return None
         return status.st_ino, status.st_ctime_ns
+
+    async def is_there(self) -> bool:
+        """Tell whether the proxy's API takes orders now; what keeps it from that is a line in the log."""
+        if not self.is_elsewhere:
+            return not self.api_url.startswith(SOCKET_SCHEME) or self._socket_mark is not None
+        obstacle = await self._find_obstacle()
+        if obstacle and obstacle != self._obstacle:
+            self.log.warning("The proxy's API at %s %s; the hub goes on, and pushes all routes when it can", self.api_url, obstacle)
+        self._obstacle = obstacle
+        return not obstacle
+
+    async def _find_obstacle(self) -> str:
+        headers = {"Authorization": f"token {self.auth_token}"}
+        try:
+            answer = await fetch(
+                f"{self.api_url}{NO_ROUTES}", headers=headers, timeout=ClientTimeout(ANSWER_SECONDS), raise_for_status=False
+            )
+            answer.release()
+        except (ClientError, OSError, TimeoutError):
+            return "does not answer"
+        if answer.status == 403:
+            return "refuses this hub's token (CONFIGPROXY_AUTH_TOKEN must be the same for both)"
+        return "" if answer.status == 200 else f"answers with status {answer.status}"
+
+    async def get_all_routes(self) -> dict[str, AnyValue]:
+        """Return the proxy's routes; none of a proxy elsewhere that is not there, which the hub would wait for, and then give up."""
+        if self.is_elsewhere and not await self.is_there():
+            return {}
+        return dict(await super().get_all_routes())
+
+    async def check_routes(self, user_dict: AnyValue, service_dict: AnyValue, routes: AnyValue = None) -> None:
+        """Check all routes, where there is a proxy; the watch does it for one that comes later."""
+        if not self.is_elsewhere or await self.is_there():
+            await super().check_routes(user_dict, service_dict, routes)
 
     async def _wait_for_next_look(self) -> None:
         """Wait for the interval, or, where a new socket tells sooner that the proxy was started anew, for that."""
@@ -53,10 +95,10 @@ class WatchedProxy(ConfigurableHTTPProxy):
             hub = self.app
             if not getattr(hub, "http_server", None):
                 continue  # still starting: the hub itself pushes every route at the end of that
-            if self.api_url.startswith(SOCKET_SCHEME) and self._socket_mark is None:
-                continue  # it is being started: a request now would wait, in growing steps, past the moment when it answers
             try:
-                routes = await asyncio.wait_for(self.get_all_routes(), 5)
+                if not await self.is_there():
+                    continue  # it is being started: a request now would wait, in growing steps, past the moment when it answers
+                routes = await asyncio.wait_for(super().get_all_routes(), 5)
                 if routes.get(hub.hub.routespec, {}).get("data", {}).get("hub"):
                     continue  # CHP's own --default-target carries no data
                 self.log.warning("The proxy was started anew; pushing all routes again")

@@ -24,7 +24,9 @@ def list_facts(settings: Settings) -> dict[tuple[str, str], tuple[Any, str]]:
         ("JupyterHub", "hub_port"): (8081, "nothing: workspaces reach the hub there"),
         ("ConfigurableHTTPProxy", "should_start"): (False, "START_CHP: the proxy runs beside the hub, not under it"),
     }
-    if settings.is_self_contained:
+    if settings.mlhub_proxy_api_url:
+        facts["ConfigurableHTTPProxy", "api_url"] = (settings.mlhub_proxy_api_url, "MLHUB_PROXY_API_URL (the chart sets it)")
+    elif settings.is_self_contained:
         facts["ConfigurableHTTPProxy", "api_url"] = (f"http+unix://{quote(f'{run}/chp-api/api.sock', safe='')}", "ADDITIONAL_ARGS")
     else:
         facts["ConfigurableHTTPProxy", "api_url"] = (f"http://127.0.0.1:{settings.chp_api_port}", "ADDITIONAL_ARGS")
@@ -57,8 +59,9 @@ def apply_facts(c: Config, settings: Settings) -> None:
             raise ConfigurationError(
                 f"jupyterhub_user_config.py sets c.JupyterHub.{trait} to {configured!r}, but nginx serves the one public port 8080. Remove the line and publish another port of the host: --publish 9090:8080"
             )
-    # The proxy reaches the hub inside the container; workspaces reach it under HUB_NAME (the spawner's hub_connect_url).
-    c.JupyterHub.setdefault("hub_connect_ip", "127.0.0.1")
+    # The proxy beside the hub reaches it inside the container, another one by its Service; workspaces reach it under HUB_NAME (the
+    # spawner's hub_connect_url).
+    c.JupyterHub.setdefault("hub_connect_ip", settings.hub_name if settings.mlhub_proxy_api_url else "127.0.0.1")
     c.JupyterHub.bind_url = f"http://127.0.0.1:8000{settings.mlhub_base_url}"
 
 
@@ -66,6 +69,11 @@ def wire(c: Config, settings: Settings) -> None:
     """Join the product's own classes, pages and templates to what was configured."""
     if _get(c, "JupyterHub", "proxy_class") is MISSING:
         c.JupyterHub.proxy_class = "mlhub.hubconfig.proxy.WatchedProxy"
+    if settings.mlhub_proxy_api_url:
+        c.WatchedProxy.is_elsewhere = True
+        # A connection that is kept leads to the pod that is being replaced, as long as that one lives.
+        options = _get(c, "JupyterHubHTTPClient", "connector_options")
+        c.JupyterHubHTTPClient.connector_options = {"force_close": True, **({} if options is MISSING else options)}
     resources = settings.mlhub_resources_dir
     allow_list = resources / "users" / "dynamic_whitelist.txt" if settings.dynamic_whitelist_enabled else None
     c.JupyterHub.authenticator_class = resolve_authenticator(c.JupyterHub.authenticator_class, allow_list)
@@ -75,19 +83,28 @@ def wire(c: Config, settings: Settings) -> None:
     _append(c, "JupyterHub", "template_paths", str(resources / "html"))
     # A hub does not start with rules that nobody can read; later the last good ones hold.
     PolicyFile(settings.policy_file).current()
+    spawner = c.MLHubDockerSpawner if settings.execution_mode == "local" else c.MLHubKubernetesSpawner
+    for trait, value in list_spawner_facts(settings).items():
+        setattr(spawner, trait, value)
+
+
+def list_spawner_facts(settings: Settings) -> dict[str, Any]:
+    """Return what this deployment's own spawner is told."""
     facts = {
         "hub_name": settings.hub_name,
-        "network_pool": settings.mlhub_network_pool,
-        "network_prefix": settings.mlhub_network_prefix,
         "stop_seconds": settings.mlhub_stop_seconds,
-        "host_guard": settings.mlhub_host_guard,
-        "image_pull_interval_seconds": settings.mlhub_image_pull_interval_seconds,
         "policy_file": str(settings.policy_file),
-        "ssh_folder": str(settings.data_volume_container / "ssh") if settings.start_ssh else "",
+        "ssh_folder": str(settings.data_volume_container / "ssh") if settings.has_bastion else "",
         "ssh_hostnames": list(settings.mlhub_hostnames),
     }
-    for trait, value in facts.items():
-        setattr(c.MLHubDockerSpawner, trait, value)
+    if settings.execution_mode == "k8s":
+        return facts | {"hub_image": settings.mlhub_hub_image, "hub_image_pull_policy": settings.mlhub_hub_image_pull_policy}
+    return facts | {
+        "network_pool": settings.mlhub_network_pool,
+        "network_prefix": settings.mlhub_network_prefix,
+        "host_guard": settings.mlhub_host_guard,
+        "image_pull_interval_seconds": settings.mlhub_image_pull_interval_seconds,
+    }
 
 
 def _read_proxy_token(settings: Settings) -> str:

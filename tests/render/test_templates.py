@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mlhub.boot.render import Renderer, make_addresses
+from mlhub.boot.resolver import Resolver
 from mlhub.settings import Settings
 
 RESOURCES = Path(__file__).parents[2] / "resources"
@@ -15,28 +16,34 @@ SCENARIOS = {
     "docker": {},
     "docker with tls": {"SSL_ENABLED": "true"},
     "chart's hub": {"EXECUTION_MODE": "k8s", "START_NGINX": "false"},
+    "chart's bastion": {"EXECUTION_MODE": "k8s", "START_NGINX": "false", "START_JHUB": "false", "MLHUB_BASTION_DIR": "/run/mlhub-bastion"},
     "chart's proxy": {
         "EXECUTION_MODE": "k8s",
         "START_SSH": "false",
         "START_JHUB": "false",
         "START_CHP": "true",
-        "SSHD_TARGET": "hub:22",
+        "SSHD_TARGET": "hub:2223",
+        "SSHD_TARGET_PROXY_PROTOCOL": "true",
         "ADDITIONAL_ARGS": "--ip=0.0.0.0 --api-ip=0.0.0.0",
     },
+    "proxy as of old": {"EXECUTION_MODE": "k8s", "START_SSH": "false", "START_JHUB": "false", "START_CHP": "true", "SSHD_TARGET": "hub:22"},
     "without nginx": {"START_NGINX": "false"},
     "without ssh": {"START_SSH": "false"},
     "behind a load balancer": {"MLHUB_TRUSTED_PROXIES": "10.0.0.0/8,192.0.2.1", "MLHUB_BASE_URL": "/mlhub"},
 }
 
+RESOLVER = Resolver(("10.96.0.10",), ("lab.svc.cluster.local", "svc.cluster.local"), 5)
+
 
 def render(environment: dict[str, str], template: str) -> str:
     settings = Settings.from_environment({**environment, "MLHUB_RESOURCES_DIR": str(RESOURCES)})
-    return Renderer(settings, make_addresses(settings)).render(template)
+    return Renderer(settings, make_addresses(settings), resolver=RESOLVER).render(template)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-def test_every_scenario_renders_balanced_blocks_without_left_over_templates(scenario):
-    text = render(SCENARIOS[scenario], "nginx.conf.j2")
+@pytest.mark.parametrize("template", ["nginx.conf.j2", "nginx-ssh.conf.j2"])
+def test_every_scenario_renders_balanced_blocks_without_left_over_templates(scenario, template):
+    text = render(SCENARIOS[scenario], template)
     assert text.count("{") == text.count("}")
     assert "{{" not in text
     assert "{%" not in text
@@ -72,10 +79,59 @@ def test_addresses_in_additional_args_move_the_proxy_to_tcp():
     assert "server 127.0.0.1:8000" in render({"ADDITIONAL_ARGS": "--ip=0.0.0.0"}, "nginx.conf.j2")
 
 
-def test_the_charts_proxy_hands_ssh_to_the_hubs_service_without_a_loopback_source():
+def read_server(text: str, listen: str) -> str:
+    """Return the stream server that listens there."""
+    return next(
+        server for server in re.findall(r"^    server \{\n(.*?)^    \}", text, re.DOTALL | re.MULTILINE) if f"listen {listen}" in server
+    )
+
+
+def test_the_charts_proxy_hands_ssh_to_the_hubs_service_and_tells_whose_it_is():
     text = render(SCENARIOS["chart's proxy"], "nginx.conf.j2")
-    assert "proxy_pass hub:22;" in text
-    assert "proxy_bind" not in text
+    # The PROXY protocol can not name a unix socket as its end.
+    server = read_server(text, "127.0.0.1:2222")
+    assert "ssh  127.0.0.1:2222;" in text
+    assert "proxy_protocol on;" in server
+    assert "proxy_bind" not in server
+    # Not there yet when nginx starts, perhaps: looked up when somebody connects.
+    assert 'js_var $mux_sshd "hub.lab.svc.cluster.local:2223";' in text
+    assert "resolver 10.96.0.10 valid=10s;" in server
+    assert "proxy_pass $mux_sshd;" in server
+
+
+def test_another_sshd_than_the_charts_is_told_nothing_that_it_would_not_understand():
+    server = read_server(render(SCENARIOS["proxy as of old"], "nginx.conf.j2"), "unix:/run/mlhub/nginx/ssh.sock")
+    assert "proxy_protocol" not in server
+    assert "proxy_bind" not in server
+
+
+@pytest.mark.parametrize("target", ["192.0.2.7:22", "[2001:db8::7]:22"])
+def test_an_address_needs_no_resolver(target):
+    text = render({**SCENARIOS["proxy as of old"], "SSHD_TARGET": target}, "nginx.conf.j2")
+    assert f"proxy_pass {target};" in text
+    assert "resolver" not in text
+
+
+def test_the_charts_bastion_believes_the_proxys_word_on_the_proxys_port_alone():
+    text = render(SCENARIOS["chart's bastion"], "nginx-ssh.conf.j2")
+    plain, told = read_server(text, "2222"), read_server(text, "2223")
+    assert "proxy_protocol" not in plain
+    assert "set_real_ip_from" not in plain
+    assert "listen 2223 proxy_protocol " in told
+    assert "listen [::]:2223 proxy_protocol " in told
+    for server in (plain, told):
+        assert "proxy_bind $mux_source;" in server
+        assert "proxy_pass 127.0.0.1:2220;" in server
+    assert "listen unix:/run/mlhub-bastion/clients/real.sock;" in text
+    assert "http {" not in text
+
+
+def test_the_charts_bastion_asks_the_hub_in_the_shared_directory_and_listens_behind_nginx():
+    text = render(SCENARIOS["chart's bastion"], "sshd_config.j2").splitlines()
+    assert "Port 2220" in text
+    assert "ListenAddress 127.0.0.1" in text
+    assert "AuthorizedKeysCommand /usr/local/lib/mlhub/lookup /run/mlhub-bastion/bastion/lookup.sock %f" in text
+    assert "HostKey /run/mlhub/ssh/ssh_host_ed25519_key" in text
 
 
 def test_forwarded_headers_are_believed_only_from_named_proxies():

@@ -120,6 +120,46 @@ def test_the_spawner_follows_the_execution_mode(layered, mode, spawner):
     assert layered(EXECUTION_MODE=mode).JupyterHub.spawner_class == f"mlhubspawner.{spawner}"
 
 
+CHART = {"EXECUTION_MODE": "k8s", "HUB_NAME": "lab-hub", "START_NGINX": "false", "MLHUB_PROXY_API_URL": "http://lab-proxy-api:8001", "CONFIGPROXY_AUTH_TOKEN": "secret"}  # fmt: skip
+
+
+def test_a_proxy_elsewhere_finds_the_hub_by_its_name_and_is_never_spoken_to_through_an_old_connection(layered):
+    c = layered("c.JupyterHubHTTPClient.connector_options = {'limit': 5}", **CHART)
+    assert c.ConfigurableHTTPProxy.api_url == "http://lab-proxy-api:8001"
+    assert c.ConfigurableHTTPProxy.should_start is False
+    assert c.JupyterHub.hub_connect_ip == "lab-hub"
+    assert c.WatchedProxy.is_elsewhere is True
+    assert c.JupyterHubHTTPClient.connector_options == {"force_close": True, "limit": 5}
+    beside = layered()
+    assert beside.JupyterHub.hub_connect_ip == "127.0.0.1"
+    assert "is_elsewhere" not in beside.WatchedProxy
+    assert "connector_options" not in beside.JupyterHubHTTPClient
+
+
+def test_a_proxy_elsewhere_is_named_by_the_deployment_alone(layered):
+    with pytest.raises(ConfigurationError, match="MLHUB_PROXY_API_URL"):
+        layered('c.ConfigurableHTTPProxy.api_url = "http://other:8001"', **CHART)
+
+
+def test_each_spawner_is_told_what_it_knows(layered):
+    shared = {"hub_name", "stop_seconds", "policy_file", "ssh_folder", "ssh_hostnames"}
+    kubernetes = layered(**CHART, START_SSH="false", MLHUB_BASTION_DIR="/shared", MLHUB_HUB_IMAGE="registry.example/hub:1")
+    assert set(kubernetes.MLHubKubernetesSpawner) == shared | {"hub_image", "hub_image_pull_policy"}
+    assert kubernetes.MLHubKubernetesSpawner.hub_image == "registry.example/hub:1"
+    assert kubernetes.MLHubKubernetesSpawner.ssh_folder == "/data/ssh"
+    assert "MLHubDockerSpawner" not in kubernetes
+    assert layered(**CHART, START_SSH="false").MLHubKubernetesSpawner.ssh_folder == ""
+    docker = layered().MLHubDockerSpawner
+    assert set(docker) == shared | {"network_pool", "network_prefix", "host_guard", "image_pull_interval_seconds"}
+
+
+@pytest.mark.parametrize(("name", "environment"), [("MLHubDockerSpawner", {}), ("MLHubKubernetesSpawner", CHART)])
+def test_a_spawner_has_a_trait_for_all_that_it_is_told(layered, name, environment):
+    import mlhubspawner
+
+    assert set(layered(**environment)[name]) <= set(getattr(mlhubspawner, name).class_trait_names())
+
+
 def test_a_site_may_bring_its_own_spawner(layered):
     assert layered('c.JupyterHub.spawner_class = "simple"').JupyterHub.spawner_class == "simple"
 

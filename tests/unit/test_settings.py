@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlhub.boot.spelling import list_misspelt_variables
 from mlhub.errors import SettingsError
-from mlhub.settings import KNOWN_VARIABLES, Settings, list_misspelt_variables
+from mlhub.settings import KNOWN_VARIABLES, SECRET_VARIABLES, Settings
 
 
 def test_an_empty_environment_gives_the_documented_defaults():
@@ -48,6 +49,17 @@ def test_every_spelling_of_true_switches_tls_on(value):
         ({"DOCKER_HOST": "ssh://me@host"}, ["DOCKER_HOST='ssh://me@host'"]),
         ({"MLHUB_BASE_URL": "/a b"}, ["MLHUB_BASE_URL", "/mlhub"]),
         ({"START_SSH": "0", "START_NGINX": "0", "START_JHUB": "0"}, ["nothing would run"]),
+        ({"JPY_COOKIE_SECRET": "short"}, ["JPY_COOKIE_SECRET", "64 hexadecimal digits", "openssl rand -hex 32"]),
+        ({"MLHUB_BASTION_DIR": "/shared"}, ["MLHUB_BASTION_DIR='/shared'", "START_NGINX=false"]),
+        (
+            {"MLHUB_BASTION_DIR": "/shared", "START_NGINX": "0"},
+            ["MLHUB_BASTION_DIR='/shared'", "one of START_JHUB=false and START_SSH=false"],
+        ),
+        ({"EXECUTION_MODE": "k8s", "MLHUB_PROXY_API_URL": "proxy-api:8001"}, ["MLHUB_PROXY_API_URL='proxy-api:8001'", "http://"]),
+        ({"EXECUTION_MODE": "k8s", "MLHUB_PROXY_API_URL": "http://proxy-api:8001/api"}, ["MLHUB_PROXY_API_URL"]),
+        ({"EXECUTION_MODE": "k8s", "MLHUB_PROXY_API_URL": "http://proxy-api:8001"}, ["CONFIGPROXY_AUTH_TOKEN"]),
+        ({"MLHUB_PROXY_API_URL": "http://proxy-api:8001"}, ["MLHUB_PROXY_API_URL", "EXECUTION_MODE=k8s"]),
+        ({"MLHUB_HUB_IMAGE_PULL_POLICY": "Sometimes"}, ["MLHUB_HUB_IMAGE_PULL_POLICY='Sometimes'", "'Always'"]),
     ],
 )
 def test_a_wrong_variable_is_refused_with_its_name_its_value_and_the_cure(environment, parts):
@@ -71,6 +83,44 @@ def test_a_secret_is_read_from_its_file(tmp_path: Path):
     settings = Settings.from_environment({"MLHUB_ADMIN_PASSWORD_FILE": str(file)})
     assert settings.mlhub_admin_password is not None
     assert settings.mlhub_admin_password.get_secret_value() == "correct horse battery"
+
+
+def test_a_wrong_secret_is_not_shown():
+    with pytest.raises(SettingsError) as refusal:
+        Settings.from_environment({"JPY_COOKIE_SECRET": "hunter2hunter2"})
+    assert "hunter2" not in str(refusal.value)
+
+
+def test_the_address_that_kubernetes_puts_beside_a_service_of_our_name_is_not_the_port():
+    assert Settings.from_environment({"MLHUB_PORT": "tcp://10.96.0.7:8081"}).mlhub_port == 8080
+
+
+@pytest.mark.parametrize(
+    ("environment", "address"),
+    [
+        ({}, "http://localhost:8080/"),
+        ({"MLHUB_PORT": "80", "MLHUB_HOSTNAMES": "hub.example"}, "http://hub.example/"),
+        ({"MLHUB_PORT": "443", "SSL_ENABLED": "true", "MLHUB_BASE_URL": "lab"}, "https://localhost/lab/"),
+        ({"MLHUB_PORT": "443"}, "http://localhost:443/"),
+    ],
+)
+def test_the_printed_address_names_its_port_where_browsers_need_it(environment, address):
+    assert Settings.from_environment(environment).public_address == address
+
+
+@pytest.mark.parametrize(
+    ("environment", "has_bastion", "is_alone", "folder"),
+    [
+        ({}, True, False, "/run/mlhub"),
+        ({"START_SSH": "false"}, False, False, "/run/mlhub"),
+        ({"START_SSH": "false", "START_NGINX": "false", "MLHUB_BASTION_DIR": "/shared"}, True, False, "/shared"),
+        ({"START_JHUB": "false", "START_NGINX": "false", "MLHUB_BASTION_DIR": "/shared"}, True, True, "/shared"),
+    ],
+)
+def test_a_hub_has_a_bastion_beside_it_or_in_a_container_of_its_own(environment, has_bastion, is_alone, folder):
+    settings = Settings.from_environment(environment)
+    assert (settings.has_bastion, settings.is_bastion_alone, settings.has_data) == (has_bastion, is_alone, not is_alone)
+    assert settings.bastion_dir == Path(folder)
 
 
 def test_a_secret_given_twice_is_refused(tmp_path: Path):
@@ -151,11 +201,7 @@ def test_the_proxy_runs_where_the_role_switches_say(environment, runs_chp):
     assert Settings.from_environment(environment).runs_chp is runs_chp
 
 
-@given(
-    st.dictionaries(
-        st.sampled_from(sorted(KNOWN_VARIABLES - {"MLHUB_ADMIN_PASSWORD_FILE", "CONFIGPROXY_AUTH_TOKEN_FILE"})), st.text(max_size=40)
-    )
-)
+@given(st.dictionaries(st.sampled_from(sorted(KNOWN_VARIABLES - {f"{name}_FILE" for name in SECRET_VARIABLES})), st.text(max_size=40)))
 def test_no_environment_at_all_ends_in_anything_but_settings_or_a_sentence(environment):
     with contextlib.suppress(SettingsError):
         Settings.from_environment(environment)
