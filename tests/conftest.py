@@ -9,6 +9,11 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from hypothesis import settings
+
+# Machines that run tests are busy: how long an example takes says nothing about the code.
+settings.register_profile("mlhub", deadline=None)
+settings.load_profile("mlhub")
 
 Result = TypeVar("Result")
 ROOT = Path(__file__).resolve().parents[1]

@@ -12,9 +12,12 @@ import contextlib
 import time
 from collections.abc import Awaitable, Callable
 
+from mlhub.backends.base import Address
+
 INTERVAL_SECONDS = 0.025
 ATTEMPT_SECONDS = 2.0
 DEATH_CHECK_SECONDS = 0.5
+LISTEN_SECONDS = 5.0
 
 
 async def answers(host: str, port: int, path: str) -> bool:
@@ -57,3 +60,18 @@ async def _watch_death(has_died: Callable[[], Awaitable[bool]]) -> None:
         await asyncio.sleep(DEATH_CHECK_SECONDS)
         if await has_died():
             return
+
+
+async def is_listening(address: Address, seconds: float = 0.0) -> bool:
+    """Tell whether something accepts connections there, within a time."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while True:
+        try:
+            async with asyncio.timeout(1.0):
+                _, writer = await asyncio.open_connection(address.host, address.port)
+            writer.close()
+            return True
+        except (OSError, TimeoutError):
+            if asyncio.get_running_loop().time() >= deadline:
+                return False
+            await asyncio.sleep(0.02)

@@ -53,6 +53,7 @@ Text = Annotated[str, BeforeValidator(parse_text), WithJsonSchema({"type": "stri
 TextList = Annotated[tuple[Text, ...], BeforeValidator(parse_list), WithJsonSchema({"type": "array", "items": {"type": "string"}})]
 OptionList = Annotated[tuple[OptionName, ...], BeforeValidator(parse_list)]
 Path = Annotated[str, BeforeValidator(parse_path), WithJsonSchema({"type": "string", "pattern": "^/"})]
+Id = Annotated[int, BeforeValidator(values.parse_id), WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 2147483647})]
 Port = Annotated[int, BeforeValidator(values.parse_port), WithJsonSchema({"type": "integer", "minimum": 1, "maximum": 65535})]
 
 
@@ -71,6 +72,11 @@ class CatalogueImage(StrictModel):
     notebook_dir: Path | None = Field(default=None, description="Directory in which Jupyter starts.")
     cmd: TextList | None = Field(default=None, description="Command, where the image's own is not the right one.")
     ssh_port: Port | None = Field(default=None, description="Port of the image's own SSH server. Unset: SSH is brought into the workspace.")
+    uid: Id | None = Field(
+        default=None,
+        description="User as which the image runs on Kubernetes, by number. Unset: the image's own, which then has to be a number.",
+    )
+    gid: Id | None = Field(default=None, description="Group as which the image runs on Kubernetes, by number. Unset: the image's own.")
     options: OptionList | None = Field(
         default=None, description="Options that people may set with this image. Unset: all that their rules allow."
     )

@@ -71,6 +71,16 @@ class Identity:
         """Labels of what all workspaces of the user share."""
         return {LABEL_ORIGIN: self.hub, LABEL_USER: self.user}
 
+    @property
+    def safe_labels(self) -> dict[str, str]:
+        """The labels for places whose label values are words (Kubernetes); the raw names stand elsewhere there."""
+        return {**self.safe_user_labels, LABEL_SERVER: make_label_value(self.server)}
+
+    @property
+    def safe_user_labels(self) -> dict[str, str]:
+        """The same for what all workspaces of the user share."""
+        return {LABEL_ORIGIN: self.hub, LABEL_USER: make_label_value(self.user)}
+
     def owns(self, labels: Mapping[str, str] | None) -> bool:
         """Tell whether an object with these labels belongs to this very workspace."""
         return _matches(self.labels, labels)
@@ -91,6 +101,14 @@ class Identity:
 def is_dns_label(name: str) -> bool:
     """Tell whether a name is a DNS label (RFC 1123) of at most 63 characters."""
     return bool(_DNS_LABEL.match(name))
+
+
+def make_label_value(name: str) -> str:
+    """Make a label value of a raw name: itself where it is a safe slug, else readable remains and a digest; "" stays ""."""
+    if not name or (is_valid_safe_slug(name) and len(name) <= MAX_NAME):
+        return name
+    readable = safe_slug(name, avoid_collisions=False, max_length=MAX_NAME - len("---") - _DIGEST)
+    return f"{readable}---{hashlib.sha256(name.encode()).hexdigest()[:_DIGEST]}"
 
 
 def make_bridge_prefix(hub: str) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 from mlhub.errors import ConfigurationError
 
 DEFAULT_MOUNT_POINT = "/workspace"
+MAX_ID = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,21 @@ class ImageSettings:
     notebook_dir: str | None = None
     cmd: tuple[str, ...] | None = None
     ssh_port: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    needs_root: bool | None = None
 
     def __post_init__(self) -> None:
         for name in ("port", "ssh_port"):
             value = getattr(self, name)
             if value is not None and (type(value) is not int or not 1 <= value <= 65535):
                 raise ConfigurationError(f"image_settings: {name}={value!r} is not a port. Write a number from 1 to 65535.")
+        for name in ("uid", "gid"):
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or not 1 <= value <= MAX_ID):
+                raise ConfigurationError(
+                    f"image_settings: {name}={value!r} is not the number of a user or group other than root. Write e.g. 1000."
+                )
         for name in ("mount_point", "notebook_dir"):
             value = getattr(self, name)
             if value is not None and not (isinstance(value, str) and value.startswith("/")):
@@ -42,7 +52,7 @@ class ImageSettings:
 
 # The Jupyter docker-stacks and images built on them keep their user's files in /home/jovyan;
 # their own start script notices the hub's environment, so they need no command.
-_DOCKER_STACKS = ImageSettings(port=8888, mount_point="/home/jovyan", notebook_dir="/home/jovyan")
+_DOCKER_STACKS = ImageSettings(port=8888, mount_point="/home/jovyan", notebook_dir="/home/jovyan", uid=1000, gid=100)
 KNOWN_IMAGES: dict[str, ImageSettings] = {
     "jupyter/*": _DOCKER_STACKS,
     "*/jupyter/*": _DOCKER_STACKS,

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from urllib.parse import urlsplit
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
@@ -95,6 +96,13 @@ def make_private_text(key: Ed25519PrivateKey) -> str:
 def make_public_line(key: Ed25519PrivateKey) -> str:
     """Write the public half of a key as one line of OpenSSH's format."""
     return key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
+
+
+def make_hub_line(environment: Mapping[str, str]) -> str:
+    """Write where the bundle looks keys up, and with which token, from a workspace's environment: host, port, path, token."""
+    url = urlsplit(environment.get("JUPYTERHUB_API_URL", ""))
+    port = url.port or (443 if url.scheme == "https" else 80)
+    return f"{url.hostname} {port} {url.path.rstrip('/')} {environment.get('JUPYTERHUB_API_TOKEN', '')}"
 
 
 def make_session_environment(environment: Mapping[str, str]) -> str:

@@ -115,6 +115,14 @@ def parse_port(value: Any) -> int:
     return number
 
 
+def parse_id(value: Any) -> int:
+    """Read the number of a user or group that is not root."""
+    number = parse_count(value)
+    if not 1 <= number < 2**31:
+        raise ValueError("is not the number of a user or group other than root. Write e.g. 1000.")
+    return number
+
+
 def parse_gpus(value: Any) -> tuple[str, ...]:
     """Read GPUs: ``all``, ``none``, or indices and UUIDs, as text with commas or as a list."""
     cure = "Write all, none, indices such as 0,1 or UUIDs such as GPU-1b2c…"

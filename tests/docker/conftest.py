@@ -16,13 +16,9 @@ from pathlib import Path
 
 import docker
 import pytest
-from jupyterhub import orm
-from jupyterhub.objects import Hub
-from jupyterhub.roles import assign_default_roles, create_role, get_default_roles
-from jupyterhub.user import User
-from traitlets.config import Config
 
 from mlhub.backends.docker.spawner import MLHubDockerSpawner
+from tests.at_hand import HubAtHand
 from tests.docker.registry import Registry
 
 logging.getLogger("traitlets").setLevel(logging.INFO)
@@ -97,64 +93,23 @@ def hub_name():
     return "t" + secrets.token_hex(2)
 
 
-class HubAtHand:
-    """JupyterHub's own users, tokens and database around our spawner, without its web server."""
+class DockerHub(HubAtHand):
+    """One hub on the engine."""
 
-    def __init__(self, image, hub_name, spawner_class=MLHubDockerSpawner):
-        self.config, self.spawner_class = Config(), spawner_class
-        spawner = self.config[spawner_class.__name__]
-        spawner.hub_name, spawner.image, spawner.port = hub_name, image, 8080
-        spawner.extra_labels = dict(LABEL)
-        spawner.http_timeout, spawner.start_timeout = 20, 60
-        if spawner_class is MLHubDockerSpawner:
-            spawner.stop_seconds, spawner.network_pool = 5, POOL
-        self.spawner = spawner
-        self.hub_name = hub_name
-        self.users = {}
-        self.reset_database()
+    def __init__(self, image, hub_name):
+        super().__init__(image, hub_name, MLHubDockerSpawner)
+        self.spawner.extra_labels = dict(LABEL)
+        self.spawner.stop_seconds, self.spawner.network_pool = 5, POOL
 
     def reset_database(self):
         """Begin as a hub whose container and database are new."""
         MLHubDockerSpawner._backends.clear()
-        self.users.clear()
-        self.db = orm.new_session_factory("sqlite:///:memory:")()
-        self.db.add(orm.OAuthClient(identifier="jupyterhub", secret="", redirect_uri="", description="JupyterHub"))
-        for role in get_default_roles():
-            create_role(self.db, role)
-        self.db.commit()
-
-    def user(self, name):
-        if name not in self.users:
-            orm_user = orm.User(name=name)
-            self.db.add(orm_user)
-            self.db.commit()
-            assign_default_roles(self.db, orm_user)
-            self.db.commit()
-            settings = {
-                "config": self.config,
-                "spawner_class": self.spawner_class,
-                "hub": Hub(ip="127.0.0.1", port=8081, base_url="/hub/"),
-                "allow_named_servers": True,
-                "base_url": "/",
-            }
-            self.users[name] = User(orm_user, settings)
-        return self.users[name]
-
-    async def start(self, name, server="", options=None):
-        await self.user(name).spawn(server, options=options)
-        return self.user(name).spawners[server]
-
-    async def stop(self, name, server=""):
-        await self.user(name).stop(server)
-
-    @property
-    def backend(self):
-        return self.user("somebody").get_or_create_spawner("", "").backend
+        super().reset_database()
 
 
 @pytest.fixture
 def hub(image, hub_name, clean_engine):
-    at_hand = HubAtHand(image, hub_name)
+    at_hand = DockerHub(image, hub_name)
     yield at_hand
     for backend in MLHubDockerSpawner._backends.values():
         backend.engine.close()

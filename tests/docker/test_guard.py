@@ -1,16 +1,14 @@
 """The host guard on a real engine: what a workspace reaches with it and without it."""
 
 import contextlib
-import http.server
-import secrets
 import subprocess
-import threading
 
 import pytest
 
 from mlhub.backends.docker import guard
 from mlhub.backends.docker.engine import Engine
 from mlhub.workspace.identity import Identity
+from tests.addresses import listening_on_the_host, own_addresses
 from tests.docker.conftest import LABEL
 
 ALIENS = ("169.254.169.254", "203.0.113.10")  # the clouds' metadata service, and somebody on the internet (RFC 5737)
@@ -30,28 +28,16 @@ def engine():
 
 @pytest.fixture
 def aliens():
-    """Give foreign addresses to an interface of this machine that leads nowhere, so that no packet for them leaves it."""
-    interface = f"mhtest{secrets.token_hex(3)}"
-    subprocess.run(["ip", "link", "add", interface, "type", "bridge"], check=True)  # not every kernel has the type dummy
-    try:
-        for address in ALIENS:
-            subprocess.run(["ip", "addr", "add", f"{address}/32", "dev", interface], check=True)
-        subprocess.run(["ip", "link", "set", interface, "up"], check=True)
-        for address in ALIENS:
-            route = subprocess.run(["ip", "route", "get", address], check=True, capture_output=True, text=True).stdout
-            assert route.startswith("local "), route
+    """Give foreign addresses to this machine."""
+    with own_addresses(*ALIENS):
         yield ALIENS
-    finally:
-        subprocess.run(["ip", "link", "delete", interface], check=True)
 
 
 @pytest.fixture
 def host_port():
     """A web server on all addresses of the host."""
-    server = http.server.ThreadingHTTPServer(("0.0.0.0", 0), http.server.BaseHTTPRequestHandler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield server.server_port
-    server.shutdown()
+    with listening_on_the_host() as port:
+        yield port
 
 
 @contextlib.asynccontextmanager

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.server
 import json
 import secrets
 import subprocess
-import threading
 from collections.abc import Iterator
 
 import pytest
 
+from tests.addresses import METADATA, listening_on_the_host, own_addresses
 from tests.image.conftest import RUN, TEST_IMAGE, Hub, HubMaker, docker
 
 HUB_PORTS_OPEN = {8080, 8081}
-METADATA = "169.254.169.254"
 # Runs inside a workspace: which of these ports of a host accept a connection?
 SCAN = """
 import json, socket, sys, threading
@@ -88,32 +85,6 @@ def run_as_root(container: str, *command: str) -> subprocess.CompletedProcess:
     return subprocess.run(["docker", "exec", "--user", "root", container, *command], capture_output=True, text=True, timeout=60)
 
 
-@contextlib.contextmanager
-def listening_on_the_host() -> Iterator[int]:
-    server = http.server.ThreadingHTTPServer(("0.0.0.0", 0), http.server.BaseHTTPRequestHandler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-@contextlib.contextmanager
-def metadata_address() -> Iterator[None]:
-    """Give the clouds' metadata address to an interface that leads nowhere, so that no packet for it leaves this machine."""
-    interface = f"mhtest{secrets.token_hex(3)}"
-    subprocess.run(["ip", "link", "add", interface, "type", "bridge"], check=True)
-    try:
-        subprocess.run(["ip", "addr", "add", f"{METADATA}/32", "dev", interface], check=True)
-        subprocess.run(["ip", "link", "set", interface, "up"], check=True)
-        route = subprocess.run(["ip", "route", "get", METADATA], check=True, capture_output=True, text=True).stdout
-        assert route.startswith("local "), route
-        yield
-    finally:
-        subprocess.run(["ip", "link", "delete", interface], check=True)
-
-
 def test_of_the_hub_only_two_ports_answer_by_name_and_by_address(people):
     ann, bridge = container_of(people, "ann"), own_network(people, "ann")
     address = next(entry["IPAddress"] for entry in inspect_networks(people.name).values() if entry["NetworkID"] == bridge["NetworkID"])
@@ -181,7 +152,7 @@ def test_the_hosts_own_ports_are_shut(people, outsider):
 
 
 def test_the_clouds_metadata_address_is_shut(people, outsider):
-    with metadata_address(), listening_on_the_host() as port:
+    with own_addresses(METADATA), listening_on_the_host() as port:
         assert scan(outsider, METADATA, port) == {port}
         assert scan(container_of(people, "ann"), METADATA, port) == set()
 

@@ -33,14 +33,14 @@ print(json.dumps(found))
 class Echo:
     """One WebSocket (RFC 6455) to a path that echoes; closed with ``close``."""
 
-    def __init__(self, port: int, path: str, tls: bool = False) -> None:
-        self._connection: socket.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+    def __init__(self, port: int, path: str, tls: bool = False, host: str = "127.0.0.1") -> None:
+        self._connection: socket.socket = socket.create_connection((host, port), timeout=10)
         if tls:
             context = ssl.create_default_context()
             context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
             self._connection = context.wrap_socket(self._connection)
         key = base64.b64encode(os.urandom(16)).decode()
-        lines = (f"GET {path} HTTP/1.1", f"Host: 127.0.0.1:{port}", "Upgrade: websocket", "Connection: Upgrade")
+        lines = (f"GET {path} HTTP/1.1", f"Host: {host}:{port}", "Upgrade: websocket", "Connection: Upgrade")
         lines += (f"Sec-WebSocket-Key: {key}", "Sec-WebSocket-Version: 13", "", "")
         self._connection.sendall("\r\n".join(lines).encode())
         self._file = self._connection.makefile("rb")

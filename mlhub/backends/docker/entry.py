@@ -7,38 +7,23 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from traitlets import List, Unicode
-from traitlets.config import LoggingConfigurable
+from typing import Any
 
 from mlhub.backends.base import Address
 from mlhub.backends.docker.container import pick_host, read_environment
-from mlhub.backends.docker.ssh import LISTEN_SECONDS, is_listening, make_start_environment, start_sshd
+from mlhub.backends.docker.ssh import make_start_environment, start_sshd
+from mlhub.backends.entry import SshEntry
+from mlhub.backends.readiness import LISTEN_SECONDS, is_listening
 from mlhub.errors import BackendError, MLHubError
-from mlhub.workspace.alias import list_suffixes, make_alias
-from mlhub.workspace.ssh import AUTHORITY_FILE, BUNDLE, PORT, Authority
-
-if TYPE_CHECKING:
-    _Base = Any
-else:
-    # Not Spawner itself, which would refuse a class without start().
-    _Base = LoggingConfigurable
+from mlhub.workspace.ssh import BUNDLE, PORT
 
 LABEL_SSH_PORT = "mlhub.ssh_port"
 # An sshd that answered so recently is not looked at again at each login.
 TRUSTED_SECONDS = 30.0
 
 
-class SshEntryMixin(_Base):
+class SshEntryMixin(SshEntry):
     """Give a Docker spawner its SSH side; put it before the spawner class."""
-
-    ssh_folder = Unicode(
-        "", config=True, help="Directory of the certificate authority that signs host keys. Empty: no SSH into workspaces."
-    )
-    ssh_hostnames = List(Unicode(), config=True, help="Names under which people reach this hub; host certificates hold names made of them.")
 
     ssh_bundle: str | None = None
     _ssh_seen: tuple[str, float] = ("", 0.0)
@@ -56,16 +41,6 @@ class SshEntryMixin(_Base):
         networks = (container.get("NetworkSettings") or {}).get("Networks") or {}
         host = pick_host(networks, self.network_name or self.identity.network)
         return Address(host, port) if host else None
-
-    @property
-    def wants_bundle(self) -> bool:
-        """Tell whether SSH is to be brought into this workspace, because its image has none of its own."""
-        return bool(self.ssh_folder) and not self._image_settings.ssh_port
-
-    @property
-    def brings_sshd(self) -> bool:
-        """Tell whether people enter by the image's own sshd."""
-        return bool(self.ssh_folder and self._image_settings.ssh_port)
 
     async def prepare_ssh(self) -> None:
         """Make sure of the bundle's volume before the container is made; without it the workspace starts all the same."""
@@ -98,11 +73,8 @@ class SshEntryMixin(_Base):
             self._ssh_seen = (self.object_id, time.monotonic())
 
     async def _start_sshd(self, address: Address) -> None:
-        names = [self.object_name, *(make_alias(self.user.name, self.name, suffix) for suffix in self._list_suffixes())]
         with self.backend.engine.sentences():
-            authority = Authority(await asyncio.to_thread((Path(self.ssh_folder) / AUTHORITY_FILE).read_bytes))
-            host = authority.make_host(names, datetime.now(UTC))
-            environment = make_start_environment(host, read_environment(self._container or {}))
+            environment = make_start_environment(await self.make_host(), read_environment(self._container or {}))
             try:
                 await start_sshd(self.backend.engine, str(self.object_id), environment)
             except BackendError:
@@ -124,9 +96,6 @@ class SshEntryMixin(_Base):
         """Make the label that tells where an image's own sshd listens."""
         port = self._image_settings.ssh_port
         return {LABEL_SSH_PORT: str(port)} if port else {}
-
-    def _list_suffixes(self) -> list[str]:
-        return list_suffixes(self.hub_name, self.ssh_hostnames)
 
     def _read_own_port(self, container: dict[str, Any]) -> int | None:
         port = ((container.get("Config") or {}).get("Labels") or {}).get(LABEL_SSH_PORT, "")

@@ -12,7 +12,8 @@ import time
 from datetime import datetime
 from typing import Any
 
-from mlhub.backends.base import Address, Backend, Kind, Resource, Workspace
+from mlhub.backends.base import Address, Kind, Resource, Workspace
+from mlhub.backends.deletion import BackgroundBackend
 from mlhub.backends.docker import guard, own, volumes
 from mlhub.backends.docker.container import ASIDE, LABEL_PORT, Container, pick_host
 from mlhub.backends.docker.engine import Engine
@@ -20,14 +21,12 @@ from mlhub.backends.docker.hosts import HostFacts
 from mlhub.backends.docker.networks import Networks
 from mlhub.backends.docker.ssh import Bundle
 from mlhub.backends.docker.updates import Updates
-from mlhub.errors import BackendError
 from mlhub.workspace.identity import LABEL_ORIGIN, LABEL_SERVER, LABEL_USER, Identity
 
-RETRY_SECONDS = 10.0
 log = logging.getLogger(__name__)
 
 
-class DockerBackend(Backend):
+class DockerBackend(BackgroundBackend):
     """Look after everything of one hub on one engine."""
 
     def __init__(
@@ -39,7 +38,7 @@ class DockerBackend(Backend):
         extra_labels: dict[str, str] | None = None,
         host_guard: bool = False,
     ) -> None:
-        self.hub_name = hub_name
+        super().__init__(hub_name)
         self.engine = engine or Engine()
         self.extra_labels = dict(extra_labels or {})
         self.host_guard = host_guard
@@ -48,8 +47,6 @@ class DockerBackend(Backend):
         self.ssh_bundle = Bundle(self.engine, hub_name, self.extra_labels)
         self._own: asyncio.Task[dict[str, Any] | None] | None = None
         self._settled: asyncio.Task[None] | None = None
-        self._deletions: dict[Identity, asyncio.Task[None]] = {}
-        self._background: set[asyncio.Task[Any]] = set()
 
     async def settle(self) -> None:
         """Make this process the hub of its engine; once, however often called, and again after a failure.
@@ -132,26 +129,6 @@ class DockerBackend(Backend):
                     return workspace.address
         return None
 
-    async def delete_workspace(self, identity: Identity) -> None:
-        """Remove container and network and trash the volume; where the engine fails, go on trying in the background.
-
-        JupyterHub forgets the server whatever happens here, and a new one of that name must not get the old data:
-        ``finish_deletion`` makes its start wait.
-        """
-        try:
-            await self._delete(identity)
-        except BackendError:
-            if identity not in self._deletions:
-                self._deletions[identity] = asyncio.create_task(self._retry_deletion(identity))
-            raise
-
-    async def finish_deletion(self, identity: Identity) -> None:
-        """Complete a deletion that is still due before its name is used again."""
-        task = self._deletions.pop(identity, None)
-        if task is not None:
-            task.cancel()
-            await self.delete_workspace(identity)
-
     def release_network(self, identity: Identity) -> None:
         """Take the hub out of a network that nothing runs in any more, a little later and in the background."""
 
@@ -171,33 +148,11 @@ class DockerBackend(Backend):
                 await self.find_self()
                 await self.networks.remove(identity)
 
-    async def _retry_deletion(self, identity: Identity) -> None:
-        while True:
-            await asyncio.sleep(RETRY_SECONDS)
-            try:
-                await self._delete(identity)
-            except BackendError as error:
-                log.warning("Deleting %s is still due: %s", identity.container, error)
-            else:
-                self._deletions.pop(identity, None)
-                return
-
     async def _list_containers(self, user: str | None) -> list[dict[str, Any]]:
         # Containers without a server name are no workspaces (the guard's short-lived ones).
         return hide_aside(
             await self.engine.call("containers", all=True, filters={"label": [*_make_filter(self.hub_name, user), LABEL_SERVER]})
         )
-
-    def keep(self, task: asyncio.Task[Any]) -> None:
-        """Keep a task that nobody waits for, and log how it fails."""
-        self._background.add(task)
-
-        def report(done: asyncio.Task[Any]) -> None:
-            self._background.discard(done)
-            if not done.cancelled() and done.exception():
-                log.warning("%s", done.exception())
-
-        task.add_done_callback(report)
 
 
 def _has_failed(task: asyncio.Task[Any]) -> bool:

@@ -14,6 +14,7 @@ from docker.errors import APIError, DockerException
 from jupyterhub.utils import url_path_join
 from requests import RequestException
 
+from mlhub.backends.adoption import fits_hub
 from mlhub.backends.docker.arguments import LABEL_CONFIG, LABEL_DECIDED, keeps_data, make_create_arguments
 from mlhub.backends.docker.container import ASIDE, Clock, Container, read_environment
 from mlhub.backends.docker.entry import has_bundle
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 _PUT_BACK = "The new container did not come up, and the previous one was put back with all that was in it."
 REMOVE_ATTEMPTS, REMOVE_PAUSE_SECONDS = 10, 10.0
-_HUB_VARIABLES = ("JUPYTERHUB_API_URL", "JUPYTERHUB_SERVICE_PREFIX", "JUPYTERHUB_CLIENT_ID")
 
 
 class Launch:
@@ -216,5 +216,4 @@ class Launch:
         )
 
     def _fits_hub(self, found: dict[str, Any]) -> bool:
-        ours, theirs = self.spawner.get_env(), read_environment(found)
-        return all(ours.get(name) == theirs.get(name) for name in _HUB_VARIABLES)
+        return fits_hub(self.spawner.get_env(), read_environment(found))

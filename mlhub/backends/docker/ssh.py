@@ -11,22 +11,19 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from docker.errors import APIError
 
-from mlhub.backends.base import Address
 from mlhub.backends.docker.engine import Engine
 from mlhub.errors import BackendError
 from mlhub.workspace.identity import LABEL_ORIGIN
-from mlhub.workspace.ssh import BUNDLE, HostIdentity, make_session_environment
+from mlhub.workspace.ssh import BUNDLE, HostIdentity, make_hub_line, make_session_environment
 
 LABEL_BUNDLE = "mlhub.ssh_bundle"
 PRIVSEP_FOLDER = "/run/sshd"
 # sshd as root shuts the part that speaks to strangers into an empty folder, and reports terminals to the kernel's audit:
 # without these two, which are among any container's by default, it ends. Other users' sshd does neither.
 ROOT_CAPABILITIES = ("AUDIT_WRITE", "SYS_CHROOT")
-LISTEN_SECONDS = 5.0
 log = logging.getLogger(__name__)
 
 
@@ -81,12 +78,10 @@ class Bundle:
 
 def make_start_environment(host: HostIdentity, environment: Mapping[str, str]) -> dict[str, str]:
     """Make the environment of the bundle's ``start``, from a container's own."""
-    url = urlsplit(environment.get("JUPYTERHUB_API_URL", ""))
-    port = url.port or (443 if url.scheme == "https" else 80)
     return {
         "MLHUB_SSH_KEY": host.key,
         "MLHUB_SSH_CERTIFICATE": host.certificate,
-        "MLHUB_SSH_HUB": f"{url.hostname} {port} {url.path.rstrip('/')} {environment.get('JUPYTERHUB_API_TOKEN', '')}",
+        "MLHUB_SSH_HUB": make_hub_line(environment),
         "MLHUB_SSH_SETENV": make_session_environment(environment),
     }
 
@@ -102,21 +97,6 @@ async def start_sshd(engine: Engine, container_id: str, environment: Mapping[str
     if code:
         said = output.decode(errors="replace").strip()[-500:] or f"code {code}"
         raise BackendError(f"The workspace's SSH server does not start: {said}")
-
-
-async def is_listening(address: Address, seconds: float = 0.0) -> bool:
-    """Tell whether something accepts connections there, within a time."""
-    deadline = asyncio.get_running_loop().time() + seconds
-    while True:
-        try:
-            async with asyncio.timeout(1.0):
-                _, writer = await asyncio.open_connection(address.host, address.port)
-            writer.close()
-            return True
-        except (OSError, TimeoutError):
-            if asyncio.get_running_loop().time() >= deadline:
-                return False
-            await asyncio.sleep(0.02)
 
 
 def runs_as_root(user: Any) -> bool:

@@ -1,0 +1,73 @@
+"""The part of the Kubernetes spawner that lets people in by SSH.
+
+Promise: the hub runs nothing inside pods; it needs no right to. A pod is made with all that its sshd needs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from traitlets import Unicode
+
+from mlhub.backends.base import Address
+from mlhub.backends.entry import SshEntry
+from mlhub.backends.kubernetes import objects, pods
+from mlhub.backends.readiness import LISTEN_SECONDS, is_listening
+from mlhub.errors import BackendError
+from mlhub.workspace.ssh import BUNDLE, make_hub_line
+
+TRUSTED_SECONDS = 30.0
+KEYS_COMMAND = Path(BUNDLE) / "keys"
+
+
+class KubernetesSshEntry(SshEntry):
+    """Give the Kubernetes spawner its SSH side; put it before the spawner class."""
+
+    hub_image = Unicode("", config=True, help="The hub's own image, whose SSH server is brought into workspaces. Empty: none is.")
+    hub_image_pull_policy = Unicode("IfNotPresent", config=True, help="When nodes pull the hub's image for that.")
+
+    _ssh_seen: tuple[str, float] = ("", 0.0)
+
+    @property
+    def ssh_address(self) -> Address | None:
+        """Where the bastion reaches this workspace's sshd, or None where it has none."""
+        pod = self.find_known_pod()
+        port = pods.read_port(pod, "ssh") if pod is not None else None
+        return Address(self.pod_name, port) if port and self.ssh_folder else None
+
+    async def ensure_ssh(self) -> None:
+        """Make sure that the workspace's sshd answers. Raises ``BackendError`` with a sentence where it does not."""
+        pod, address = self.find_known_pod(), self.ssh_address
+        if pod is None or address is None:
+            return
+        uid = pod["metadata"]["uid"]
+        if self._ssh_seen[0] == uid and time.monotonic() - self._ssh_seen[1] < TRUSTED_SECONDS:
+            return
+        if not await is_listening(Address(pods.read_ip(pod) or address.host, address.port), LISTEN_SECONDS):
+            raise BackendError(
+                f"The workspace's SSH server does not answer on port {address.port}. Start the workspace again; its log says why it does not run."
+            )
+        self._ssh_seen = (uid, time.monotonic())
+
+    async def read_file(self, path: str, size: int) -> str:
+        """Refuse: the hub has no right to run anything inside pods."""
+        raise BackendError(f"The hub can not read {path} inside a pod. Have the image serve its key at /publickey.")
+
+    async def admit_ssh(self, pod: Any) -> None:
+        """Bring SSH into a pod that is about to be made, or name the port of the image's own."""
+        if self.brings_sshd:
+            objects.add_port(pod, "ssh", self._image_settings.ssh_port)
+        elif self.wants_bundle and self.hub_image:
+            hub = make_hub_line({variable.name: variable.value or "" for variable in pod.spec.containers[0].env})
+            uid = (pod.spec.containers[0].security_context or {}).get("runAsUser")
+            keys = await asyncio.to_thread(_read_keys_command)
+            objects.admit_ssh(pod, await self.make_host(), hub, keys, self.hub_image, self.hub_image_pull_policy, uid)
+
+
+@cache
+def _read_keys_command() -> str:
+    return KEYS_COMMAND.read_text()

@@ -1,0 +1,116 @@
+"""The chart, installed by Helm in a namespace of its own, and reached through its public Service."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.kube.conftest import WORKSPACE_IMAGE, Cluster
+from tests.rest import RestClient
+
+CHART = Path(__file__).resolve().parents[2] / "helmchart" / "mlhub"
+TOKEN = secrets.token_hex(16)
+# An administrator's token for the tests, and the authenticator that needs no accounts.
+CONFIG = f"""
+c.JupyterHub.services = [{{"name": "tests", "api_token": "{TOKEN}"}}]
+c.JupyterHub.load_roles = [{{"name": "tests", "services": ["tests"], "scopes": ["admin:users", "admin:servers", "access:servers", "list:users", "proxy", "tokens"]}}]
+c.JupyterHub.authenticator_class = "dummy"
+c.Authenticator.allow_all = True
+c.Spawner.image_settings = {{"mlhub-test-*": {{"uid": 1000, "gid": 1000}}}}
+"""
+# Images are loaded by hand, and nothing gives addresses to load balancers here.
+IMAGE = {"name": "mltooling/ml-hub", "tag": "latest", "pullPolicy": "IfNotPresent"}
+VALUES: dict[str, Any] = {
+    "hub": {"image": IMAGE, "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}}},
+    "proxy": {"service": {"type": "ClusterIP"}, "chp": {"image": IMAGE, "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}}}},
+    "singleuser": {
+        "image": {"name": WORKSPACE_IMAGE.partition(":")[0], "tag": "latest", "pullPolicy": "IfNotPresent"},
+        "storage": {"capacity": "16Mi"},
+    },
+}
+
+
+class Release(RestClient):
+    """One release. ``name`` is its HUB_NAME too."""
+
+    scheme = "http"
+
+    def __init__(self, cluster: Cluster, namespace: str, folder: Path, wait_for: Callable[..., Any], name: str = "mlhub") -> None:
+        self.cluster, self.namespace, self.folder, self.wait_for, self.name = cluster, namespace, folder, wait_for, name
+        self.headers = {"Authorization": f"token {TOKEN}"}
+        self.host, self.port = "", 80
+
+    def install(self, values: dict[str, Any] | None = None, config: str = CONFIG, chart: Path = CHART, timeout: str = "4m") -> str:
+        """Install or upgrade as documented, and wait until everything is ready; return the notes."""
+        files = self.folder / f"{self.name}-values.json", self.folder / f"{self.name}-user-config.py"
+        files[0].write_text(json.dumps(merge(VALUES, values or {})))
+        files[1].write_text(config)
+        words = ["upgrade", "--install", self.name, str(chart), "--values", str(files[0]), "--set-file", f"userConfig={files[1]}"]
+        said = self.helm(*words, "--wait", "--timeout", timeout)
+        self.find_address()
+        return said
+
+    def helm(self, *words: str, check: bool = True) -> str:
+        """Run helm in the release's namespace; return what it printed."""
+        result = subprocess.run(["helm", *words, "--namespace", self.namespace], capture_output=True, text=True, timeout=400)
+        if check and result.returncode:
+            raise AssertionError(f"helm {' '.join(words)}: {result.stderr}\n{self.describe()}")
+        return result.stdout if check else result.stdout + result.stderr
+
+    def find_address(self) -> None:
+        """Learn where the public Service is."""
+        spec = self.read("service", f"{self.name}-proxy-public")["spec"]
+        ports = {port["name"]: port["port"] for port in spec["ports"]}
+        self.host = spec["clusterIP"]
+        self.scheme, self.port = ("https", ports["https"]) if "https" in ports else ("http", ports["http"])
+
+    def kubectl(self, *words: str, check: bool = True) -> str:
+        """Run kubectl in the release's namespace."""
+        return self.cluster.run("--namespace", self.namespace, *words, check=check)
+
+    def read(self, *words: str) -> dict[str, Any]:
+        """Return an object, or a list of them."""
+        return self.cluster.read("--namespace", self.namespace, *words)
+
+    def find_pod(self, component: str) -> str:
+        """Return the name of the running pod of a component: hub or proxy."""
+        selector = f"app.kubernetes.io/instance={self.name},app.kubernetes.io/component={component}"
+        pods = self.read("pods", "--selector", selector)["items"]
+        running = [pod["metadata"]["name"] for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+        assert running, f"no pod of {component}"
+        return running[-1]
+
+    def containers(self) -> list[str]:
+        """Return the names of the workspaces' pods."""
+        items = self.read("pods", "--selector", f"mlhub.origin={self.name},component=singleuser-server")["items"]
+        return [pod["metadata"]["name"] for pod in items]
+
+    def execute(self, pod: str, *command: str, container: str = "notebook", check: bool = True) -> str:
+        """Run a command in a pod."""
+        return self.kubectl("exec", pod, "--container", container, "--", *command, check=check)
+
+    def logs(self) -> str:
+        """Return the hub's log."""
+        return self.kubectl("logs", f"deployment/{self.name}-hub", "--container", "hub", "--tail=200", check=False)
+
+    def describe(self) -> str:
+        """Return what helps to see why something is not ready."""
+        pods = self.kubectl("get", "pods", "--output", "wide", check=False)
+        events = self.kubectl("get", "events", "--sort-by=.lastTimestamp", check=False)
+        logs = [
+            self.kubectl("logs", f"deployment/{self.name}-{part}", "--all-containers", "--tail=60", check=False)
+            for part in ("hub", "proxy")
+        ]
+        return "\n".join([pods, events[-3000:], *logs])
+
+
+def merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Lay values over others, as Helm does."""
+    both = dict(under)
+    for key, value in over.items():
+        both[key] = merge(both[key], value) if isinstance(value, dict) and isinstance(both.get(key), dict) else value
+    return both

@@ -1,0 +1,106 @@
+"""The cluster itself fails for a while: API server and kubelet end and come back while people work.
+
+Only for the cluster that ``scripts/cluster`` makes on this machine, whose parts are processes here.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.image.wire import Echo
+
+ROOT = Path(__file__).resolve().parents[2]
+RUN = Path("/var/lib/local-cluster/run")
+
+
+@pytest.fixture(scope="module")
+def people(release):
+    if not (RUN / "kube-apiserver.pid").exists():
+        pytest.fail("These tests need the cluster of scripts/cluster on this machine; unset KUBECONFIG.")
+    release.start_workspace("ann")
+    release.start_workspace("bob")
+    return release
+
+
+def kill(program: str) -> None:
+    os.kill(int((RUN / f"{program}.pid").read_text()), signal.SIGKILL)
+
+
+def bring_back() -> None:
+    subprocess.run(
+        [str(ROOT / "scripts" / "cluster"), "up"],
+        check=True,
+        capture_output=True,
+        env={k: v for k, v in os.environ.items() if k != "KUBECONFIG"},
+    )
+
+
+def ask(release, path: str, method: str = "GET", body: bytes | None = None) -> int:
+    """Return a status; 0 where nothing answers, which may be so for a moment: a kubelet that begins calls pods not ready."""
+    try:
+        return release.request(method, path, body, timeout=5)[0]
+    except OSError:
+        return 0
+
+
+def is_ready(release, user: str, server: str = "") -> bool:
+    try:
+        return release.is_workspace_ready(user, server)
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize("program", ["kube-apiserver", "kubelet"])
+def test_workspaces_and_connections_outlive_a_part_of_the_cluster(people, wait_for, program):
+    echo = Echo(people.port, "/user/ann/echo", host=people.host)
+    kill(program)
+    try:
+        assert echo.is_alive()
+        assert ask(people, "/hub/api/") == 200
+        assert people.is_workspace_ready("ann")
+        assert ask(people, "/user/bob/api") == 200
+    finally:
+        bring_back()
+    assert echo.is_alive()
+    wait_for(lambda: is_ready(people, "ann"), "the hub has not lost ann's workspace", 60)
+    assert echo.is_alive()
+    echo.close()
+    pods = people.read("pods", "--selector", "component=singleuser-server")["items"]
+    assert all(pod["status"]["containerStatuses"][0]["restartCount"] == 0 for pod in pods)
+    # The hub sees what happens again: a new start, and a stop.
+    server = f"after-{program}"
+    wait_for(lambda: ask(people, f"/hub/api/users/bob/servers/{server}", "POST", b"{}") in (201, 202), "a server is started", 60)
+    wait_for(lambda: is_ready(people, "bob", server), "it is ready", 120)
+    wait_for(lambda: ask(people, f"/hub/api/users/bob/servers/{server}", "DELETE") in (202, 204), "it is stopped", 60)
+
+
+def test_a_hub_that_starts_while_the_api_server_is_away_calls_nobody_stopped(people, wait_for):
+    echo = Echo(people.port, "/user/ann/echo", host=people.host)
+    before = people.read("pod", f"ws-{people.name}--ann")["metadata"]["uid"]
+    # Ended from within its container a little later, when the API server can not be asked for that any more.
+    program = (
+        "import os, pathlib, signal, time\n"
+        "if os.fork() == 0:\n"
+        "    os.setsid()\n"
+        "    time.sleep(4)\n"
+        "    for file in pathlib.Path('/proc').glob('[0-9]*/cmdline'):\n"
+        "        if b'mlhub.hubconfig' in file.read_bytes().split(bytes(1)):\n"
+        "            os.kill(int(file.parent.name), signal.SIGKILL)"
+    )
+    people.execute(people.find_pod("hub"), "python", "-c", program, container="hub")
+    kill("kube-apiserver")
+    try:
+        wait_for(lambda: ask(people, "/hub/api/") != 200, "the hub is gone", 20)
+        assert echo.is_alive()
+    finally:
+        bring_back()
+    wait_for(lambda: ask(people, "/hub/api/") == 200, "the hub is back", 120)
+    wait_for(lambda: is_ready(people, "ann"), "ann's workspace is known to run", 60)
+    assert people.read("pod", f"ws-{people.name}--ann")["metadata"]["uid"] == before
+    assert echo.is_alive()
+    echo.close()
