@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from pydantic import BaseModel
 
 from mlhub.cli.policy import make_policy_schema
@@ -21,6 +22,7 @@ from mlhub.workspace.options import WorkspaceOptions
 from mlhub.workspace.policy import BUILT_IN, BUILT_IN_ADMINS, SitePolicy
 
 ROOT = Path(__file__).resolve().parents[2]
+CHART = ROOT / "helmchart" / "mlhub"
 INTRODUCTION = """# Environment variables
 
 <!-- Written by scripts/docs from mlhub/settings.py. -->
@@ -60,6 +62,56 @@ its share of the host (`reserve`). Of `group_total` all hold at once: that of `e
 
 Sizes count in powers of 1024: `4`, `4G` and `4Gi` are the same. A bare number from 1048576 up is bytes.
 """
+
+VALUES = """# Values of the Helm chart
+
+<!-- Written by scripts/docs from helmchart/mlhub/values.schema.json and values.yaml. -->
+
+How they are used: [How to run the hub on Kubernetes](../howto/kubernetes.md). A key that is not listed here is refused, so a typo can not pass unseen;
+values that contradict each other are refused with the cure. Empty maps and lists take what Kubernetes takes there.
+"""
+
+
+def render_values() -> str:
+    """Return the page of the chart's values."""
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    defaults = yaml.safe_load((CHART / "values.yaml").read_text())
+    parts = [VALUES]
+    alone = []
+    for name, section in schema["properties"].items():
+        rows = _list_values(name, section, defaults.get(name))
+        if len(rows) == 1:
+            alone += rows
+            continue
+        parts += [f"## `{name}`\n", f"{section['description']}\n", "| Key | Meaning | Default |", "|---|---|---|", *rows[1:], ""]
+    parts[1:1] = ["## By themselves\n", "| Key | Meaning | Default |", "|---|---|---|", *alone, ""]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _list_values(path: str, section: dict[str, Any], default: Any) -> list[str]:
+    choices = [f"`{choice}`" if choice else "unset" for choice in section.get("enum", ())]
+    meaning = section["description"] + (f" One of {', '.join(choices)}." if choices and "`" not in section["description"] else "")
+    shown = "" if "properties" in section else _show_value(default)
+    rows = [f"| `{path}` | {meaning.replace('|', chr(92) + '|')} | {shown} |"]
+    for name, child in section.get("properties", {}).items():
+        rows += _list_values(f"{path}.{name}", child, (default or {}).get(name))
+    return rows
+
+
+def _show_value(value: Any) -> str:
+    if value in (None, "", [], {}):
+        return "unset"
+    return f"`{json.dumps(value) if not isinstance(value, str) else value}`"
+
+
+def render_values_schema() -> str:
+    """Return the schema of the chart's values with the policy's own in it, so that Helm refuses what the hub would refuse."""
+    schema = json.loads((CHART / "values.schema.json").read_text())
+    policy = make_policy_schema()
+    definitions = policy.pop("$defs")
+    policy.pop("$schema")
+    schema["$defs"] = {**definitions, "SitePolicy": policy}
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
 def render_policy() -> str:
@@ -122,6 +174,8 @@ def main(arguments: Sequence[str]) -> int:
         ROOT / "docs/reference/environment.md": render_environment(),
         ROOT / "docs/reference/policy.md": render_policy(),
         ROOT / "docs/reference/policy.schema.json": json.dumps(make_policy_schema(), indent=2) + "\n",
+        ROOT / "docs/reference/chart.md": render_values(),
+        CHART / "values.schema.json": render_values_schema(),
     }
     stale = [file for file, text in pages.items() if not file.exists() or file.read_text() != text]
     if "--check" in arguments:

@@ -1,0 +1,68 @@
+{{- /* The environment of the hub's pod, as YAML {env: [list]}; what stands in `last` nobody overrides. */ -}}
+
+{{- define "mlhub.hubProbe" -}}
+httpGet:
+  path: {{ include "mlhub.basePath" . }}hub/health
+  port: hub
+{{- end -}}
+
+{{- define "mlhub.hubEnv" -}}
+{{- $names := include "mlhub.names" . | fromYaml -}}
+env:
+  - {name: EXECUTION_MODE, value: k8s}
+  - {name: HUB_NAME, value: {{ $names.hub | quote }}}
+  - {name: START_NGINX, value: "false"}
+  - {name: START_CHP, value: "false"}
+  - {name: START_SSH, value: "false"}
+  - {name: MLHUB_RUN_DIR, value: /run/mlhub}
+  - {name: MLHUB_CHART_VALUES, value: /etc/jupyterhub/config/values.yaml}
+  - {name: MLHUB_BASE_URL, value: {{ include "mlhub.basePath" . | quote }}}
+  - {name: MLHUB_DEBUG, value: {{ .Values.mlhub.debug | toString | quote }}}
+  - {name: MLHUB_PROXY_API_URL, value: "http://{{ $names.proxyApi }}:8001"}
+  - {name: MLHUB_HUB_IMAGE, value: {{ include "mlhub.image" (list . .Values.hub.image) | quote }}}
+  {{- with .Values.hub.image.pullPolicy }}
+  - {name: MLHUB_HUB_IMAGE_PULL_POLICY, value: {{ . }}}
+  {{- end }}
+  - {name: POLICY_FILE, value: /etc/mlhub/policy/policy.yaml}
+  {{- with include "mlhub.hostnames" . }}
+  - {name: MLHUB_HOSTNAMES, value: {{ . | quote }}}
+  # The port of the address that is printed; without a name people come through `kubectl port-forward`, as the notes say.
+  - {name: MLHUB_PORT, value: {{ ternary "443" "80" (ne (include "mlhub.tlsEnds" $) "") | quote }}}
+  {{- end }}
+  {{- with .Values.proxy.trustedProxies }}
+  - {name: MLHUB_TRUSTED_PROXIES, value: {{ join "," . | quote }}}
+  {{- end }}
+  {{- if .Values.ssh.enabled }}
+  - {name: MLHUB_BASTION_DIR, value: /run/mlhub-bastion}
+  {{- if include "mlhub.hasSecret" (list . "ssh.ca") }}
+  - {name: MLHUB_SSH_KEYS_DIR, value: /etc/mlhub/ssh}
+  {{- end }}
+  {{- end }}
+  - name: CONFIGPROXY_AUTH_TOKEN
+    valueFrom:
+      secretKeyRef: {name: {{ $names.secret }}, key: proxy.token}
+  {{- if include "mlhub.hasSecret" (list . "hub.cookieSecret") }}
+  - name: JPY_COOKIE_SECRET
+    valueFrom:
+      secretKeyRef: {name: {{ $names.secret }}, key: hub.cookieSecret}
+  {{- end }}
+  - name: POD_NAMESPACE
+    valueFrom:
+      fieldRef: {fieldPath: metadata.namespace}
+# For the addresses that the hub prints; the site's own variable asked for HTTPS, this one says whether people see it.
+last:
+  - {name: SSL_ENABLED, value: {{ ternary "true" "false" (ne (include "mlhub.tlsEnds" .) "") | quote }}}
+{{- end -}}
+
+{{- define "mlhub.sshEnv" -}}
+env:
+  - {name: EXECUTION_MODE, value: k8s}
+  - {name: HUB_NAME, value: {{ include "mlhub.fullname" . | quote }}}
+  - {name: START_NGINX, value: "false"}
+  - {name: START_JHUB, value: "false"}
+  - {name: START_CHP, value: "false"}
+  - {name: START_SSH, value: "true"}
+  - {name: MLHUB_RUN_DIR, value: /run/mlhub}
+  - {name: MLHUB_BASTION_DIR, value: /run/mlhub-bastion}
+  - {name: MLHUB_DEBUG, value: {{ .Values.mlhub.debug | toString | quote }}}
+{{- end -}}
