@@ -6,8 +6,9 @@ import re
 
 import pytest
 from playwright.sync_api import Error as PlaywrightError
+from playwright.sync_api import sync_playwright
 
-from tests.browser.conftest import browser, open_window  # noqa: F401 (fixtures)
+from tests.browser.conftest import FLAGS, open_window  # noqa: F401 (a fixture)
 from tests.browser.test_journey import live_through_a_day
 from tests.image.certificates import make_pair
 from tests.image.ssh_client import Person
@@ -21,6 +22,15 @@ KINDS = (
     "deployments,replicasets,statefulsets,services,configmaps,secrets,serviceaccounts,roles,rolebindings,networkpolicies,"
     "poddisruptionbudgets,persistentvolumeclaims,pods,ingresses"
 )
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """The system's Chromium. Its event loop ends with these tests: those of other modules have loops of their own."""
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+        yield chromium
+        chromium.close()
 
 
 def make_values(scheme: str, folder) -> dict:
