@@ -1,9 +1,8 @@
-"""Run the benchmark: build, start both hubs, alternate rounds, print, clean up."""
+"""Run the benchmark: build, start both hubs, alternate rounds, print, clean up. With the first word `kube`: on Kubernetes."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import secrets
 import shutil
@@ -15,11 +14,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from tools.bench import measures, neighbour
+from tools.bench import kube, measures, neighbour
 from tools.bench.hubs import Hub, start_mlhub, start_peer
 from tools.bench.objects import remove_all
-from tools.bench.report import compare, print_table, summarise
-from tools.console import main_with_sentences, read, stage
+from tools.bench.report import print_table, write_results
+from tools.console import main_with_sentences, stage
 from tools.engine import ensure_engine, install_packages
 from tools.images import HUB, WORKSPACE, Image, ensure_image
 
@@ -88,6 +87,8 @@ def measure(run: str, folder: Path, options: argparse.Namespace, samples: dict[s
 
 def main(arguments: Sequence[str]) -> int:
     """Build what is missing, measure, print, write, clean up."""
+    if arguments[:1] == ["kube"]:
+        return kube.main(arguments[1:])
     options = read_arguments(arguments)
     engine = ensure_engine()
     if {"requests", "neighbour"} & set(options.only) and not shutil.which("wrk"):
@@ -107,11 +108,7 @@ def main(arguments: Sequence[str]) -> int:
         if samples:
             print_table(samples)
     if options.output:
-        machine = {"cores": os.cpu_count(), "kernel": os.uname().release, "engine": engine, "revision": read("git", "rev-parse", "HEAD")}
-        result = {"began": began, "seconds": time.time() - began, "rounds": options.rounds, "machine": machine}
-        result |= {"samples": samples, "summary": summarise(samples), "comparisons": compare(samples)}
-        options.output.write_text(json.dumps(result, indent=1) + "\n")
-        print(f"\nWritten: {options.output}")
+        write_results(options.output, began, options.rounds, {"engine": engine}, samples)
     return 0
 
 

@@ -1,9 +1,15 @@
-"""Medians, ratios and targets. Pure but for printing."""
+"""Medians, ratios and targets. Pure but for printing and writing."""
 
 from __future__ import annotations
 
+import json
+import os
 import statistics
+import time
 from dataclasses import dataclass
+from pathlib import Path
+
+from tools.console import read
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,11 @@ COMPARISONS = (
     Comparison("idle memory, MB", "memory MB, MLHub", "memory MB, peer", 1.4),
     Comparison("hub image, MB", "image MB, MLHub", "image MB, peer hub", 1.0),
     Comparison("workspace image, MB", "image MB, our workspace", "image MB, peer workspace", 1.0),
+    Comparison("kube: start -> Lab, first", "first start, MLHub", "first start, peer", 0.9),
+    Comparison("kube: start -> Lab, second", "second start, MLHub", "second start, peer", 0.9),
+    Comparison("  without SSH, first", "first start, MLHub without SSH", "first start, peer", 0.9),
+    Comparison("  without SSH, second", "second start, MLHub without SSH", "second start, peer", 0.9),
+    Comparison("kube: 80 at once, last ready", "80 at once, MLHub", "80 at once, peer", 1.0),
 )
 
 
@@ -73,3 +84,12 @@ def print_table(samples: dict[str, list[float]]) -> None:
         print(
             f"{line['title']:<32}{line['ours']:>10.2f}{line['theirs']:>10.2f}{line['ratio']:>8.2f}{sign:>4}{line['target']:>5.2f}  {'' if line['reached'] else 'missed'}"
         )
+
+
+def write_results(file: Path, began: float, rounds: int, machine: dict[str, object], samples: dict[str, list[float]]) -> None:
+    """Write every sample and what came of them as JSON."""
+    facts = {"cores": os.cpu_count(), "kernel": os.uname().release, "revision": read("git", "rev-parse", "HEAD"), **machine}
+    result = {"began": began, "seconds": time.time() - began, "rounds": rounds, "machine": facts}
+    result |= {"samples": samples, "summary": summarise(samples), "comparisons": compare(samples)}
+    file.write_text(json.dumps(result, indent=1) + "\n")
+    print(f"\nWritten: {file}")
