@@ -84,14 +84,15 @@ class Api:
                 return text
         return ""
 
-    async def watch_events(self, name: str) -> AsyncIterator[dict[str, Any]]:
-        """Yield the events about one object from now on, until the caller has enough."""
+    async def watch_pod_events(self) -> AsyncIterator[dict[str, Any]]:
+        """Yield the events about pods from now on, until the caller has enough."""
         from kubernetes_asyncio import watch
 
         client = shared_client("CoreV1Api")
-        selector = f"involvedObject.name={name}"
+        selector = "involvedObject.kind=Pod"
         version = (await client.list_namespaced_event(self.namespace, field_selector=selector, limit=1)).metadata.resource_version
-        async with watch.Watch().stream(
+        # As plain data: to make models of events takes longer than everything else about them.
+        async with watch.Watch(return_type="object").stream(
             client.list_namespaced_event, self.namespace, field_selector=selector, resource_version=version
         ) as stream:
             async for event in stream:

@@ -61,6 +61,8 @@ class KubernetesSshEntry(SshEntry):
         """Bring SSH into a pod that is about to be made, or name the port of the image's own."""
         if self.brings_sshd:
             objects.add_port(pod, "ssh", self._image_settings.ssh_port)
+        elif self.wants_bundle and pod.spec.containers[0].startup_probe is not None:
+            self.log.warning("%s gets no SSH: the site gives it a startup probe, which is what would start the SSH server.", self.pod_name)
         elif self.wants_bundle and self.hub_image:
             hub = make_hub_line({variable.name: variable.value or "" for variable in pod.spec.containers[0].env})
             uid = (pod.spec.containers[0].security_context or {}).get("runAsUser")

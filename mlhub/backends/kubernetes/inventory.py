@@ -15,6 +15,7 @@ from mlhub.backends.base import Address, Kind, Resource, Workspace
 from mlhub.backends.deletion import BackgroundBackend
 from mlhub.backends.kubernetes import objects, pods, volumes
 from mlhub.backends.kubernetes.api import Api, sentences
+from mlhub.backends.kubernetes.events import PodEvents
 from mlhub.backends.kubernetes.hosts import Nodes
 from mlhub.backends.kubernetes.names import ANNOTATION_IMAGE, make_selector, owns, owns_for_user, read_identity, read_raw_labels
 from mlhub.errors import NameTakenError
@@ -32,6 +33,7 @@ class KubernetesBackend(BackgroundBackend):
         super().__init__(hub_name)
         self.api, self.extra_labels = Api(namespace), extra_labels
         self.nodes = Nodes(self.api, gpu_resource)
+        self.events = PodEvents(self.api)
 
     async def list_workspaces(self, user: str | None = None) -> list[Workspace]:
         with sentences():

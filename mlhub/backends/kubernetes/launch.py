@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from jupyterhub.utils import maybe_future, url_path_join
@@ -24,10 +23,13 @@ if TYPE_CHECKING:
     from mlhub.backends.kubernetes.spawner import MLHubKubernetesSpawner
 
 LOG_LINES = 20
+# Pauses between two looks grow with the wait, or a hundred starts at once would keep the hub busy with looking.
+WAITING_SHARE = 0.01
 # The watch may be behind, or gone: every now and then the API itself is asked.
 ASK_SECONDS = 2.0
 # A little before JupyterHub gives up, with less to say about it.
 MARGIN_SECONDS = 2.0
+_OWN_PATHS = ("", f"spec.containers{{{pods.CONTAINER}}}")
 _STEPS = {"Scheduled": 15, "Pulling": 20, "Pulled": 60, "Created": 70, "Started": 75}
 
 
@@ -42,17 +44,10 @@ class Launch:
 
     async def run(self) -> dict[str, Any]:
         """Start the workspace and return its pod once it answers."""
-        telling: asyncio.Task[None] | None = None
-        try:
-            with sentences():
-                found = await self._find()
-                if found is None:
-                    telling = asyncio.create_task(self._tell())
-                    found = await self._make()
-                pod = await self._wait(found)
-        finally:
-            if telling:
-                telling.cancel()
+        with sentences(), self.backend.events.listen(self.spawner.pod_name, self._tell):
+            pod = await self._wait(await self._find() or await self._make())
+        # Not before: a claim that changes while the cluster makes its volume is left for the next round, 15 s later.
+        self.backend.keep(asyncio.create_task(self.spawner.note_start()))
         self.log.info("Workspace %s answers after %.1f s", self.spawner.pod_name, time.monotonic() - self.began)
         return pod
 
@@ -96,7 +91,6 @@ class Launch:
                 await self.api.create("secret", spawner.get_secret_manifest(owner))
             port = pods.read_port(pod, "notebook-port") or spawner.port
             await self.backend.ensure_service(spawner.identity, spawner.get_service_manifest(owner, port))
-            await spawner.note_start()
             if spawner.after_pod_created_hook and is_new:
                 await maybe_future(spawner.after_pod_created_hook(spawner, pod))
 
@@ -128,7 +122,7 @@ class Launch:
                 raise WorkspaceDiedError(f"The workspace did not answer on port {port} within {spawner.http_timeout} seconds.{words}")
             if now > deadline:
                 raise self._make_late_error(hindrance)
-            await asyncio.sleep(INTERVAL_SECONDS)
+            await asyncio.sleep(max(INTERVAL_SECONDS, (now - self.began) * WAITING_SHARE))
 
     async def _look(self, uid: str) -> dict[str, Any] | None:
         """Return the pod as it is now, as far as is known; None where it is gone."""
@@ -141,15 +135,13 @@ class Launch:
         found = await self.api.read("pod", self.spawner.pod_name)
         return found if found and found["metadata"]["uid"] == uid else None
 
-    async def _tell(self) -> None:
-        """Tell whoever watches the start what the cluster says about the pod."""
-        with suppress(Exception):
-            async for event in self.api.watch_events(self.spawner.pod_name):
-                reason, message = event.get("reason", ""), str(event.get("message") or "")
-                if event.get("involvedObject", {}).get("fieldPath", "").startswith("spec.initContainers"):
-                    continue
-                if reason in _STEPS or event.get("type") == "Warning":
-                    self.spawner.report(_STEPS.get(reason, 0), message[:500])
+    def _tell(self, event: dict[str, Any]) -> None:
+        """Tell whoever watches the start what the cluster says about the pod, or about the workspace in it."""
+        reason, message = event.get("reason", ""), str(event.get("message") or "")
+        if event.get("involvedObject", {}).get("fieldPath", "") not in _OWN_PATHS or reason == "Unhealthy":
+            return
+        if reason in _STEPS or event.get("type") == "Warning":
+            self.spawner.report(_STEPS.get(reason, 0), message[:500])
 
     async def _read_last_words(self, failure: Exception | None) -> str:
         if failure is not None and not isinstance(failure, WorkspaceDiedError):

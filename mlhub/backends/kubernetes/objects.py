@@ -10,6 +10,7 @@ from typing import Any
 
 from kubernetes_asyncio import client
 
+from mlhub.backends.kubernetes.pods import CONTAINER, SSH_CONTAINER
 from mlhub.workspace.identity import Identity
 from mlhub.workspace.ssh import BUNDLE, PORT, HostIdentity
 
@@ -19,11 +20,15 @@ ANNOTATION_KEYS = "mlhub.ssh_keys_command"
 KEYS_COMMAND = "/.mlhub-keys/keys"
 # The bundle is started by the container's own user after the container; what goes wrong there must not end the workspace.
 _START = f"log=/proc/1/fd/1; [ -w $log ] || log=/dev/null; {BUNDLE}/start >$log 2>&1 || :"
-_COPY = f"cp -r {BUNDLE}/. /target/ && mkdir /target/host && cd /target/host && " + " && ".join(
-    f'printf "%s\\n" "$MLHUB_SSH_{name.upper()}" >{name}' for name in ("key", "certificate", "hub")
+# The shell that starts it comes last: where that is, everything is.
+_COPY = (
+    f"[ -e /target/bin ] || {{ rm -rf /target/new && cp -r {BUNDLE} /target/new && mkdir /target/new/host && cd /target/new/host && "
+    + "".join(f'printf "%s\\n" "$MLHUB_SSH_{name.upper()}" >{name} && ' for name in ("key", "certificate", "hub"))
+    + "cd .. && mv [!b]* .. && mv bin ..; }; exec tini sleep infinity"
 )
 _CONTEXT = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
-_SMALL: dict[str, Any] = {"requests": {"cpu": "10m", "memory": "16Mi"}, "limits": {"memory": "128Mi"}}
+_SMALL: dict[str, Any] = {"requests": {"cpu": "1m", "memory": "4Mi"}, "limits": {"memory": "128Mi"}}
+_FOR_EVER = 2**31 - 1
 
 
 def harden(pod: Any, uid: int | None, gid: int | None, grace_seconds: int) -> None:
@@ -42,6 +47,7 @@ def harden(pod: Any, uid: int | None, gid: int | None, grace_seconds: int) -> No
             container.security_context = {**_CONTEXT, **(container.security_context or {})}
     pod.spec.enable_service_links = False  # a variable for each Service of the namespace, other people's too
     pod.spec.termination_grace_period_seconds = grace_seconds
+    pod.metadata.annotations.setdefault("kubectl.kubernetes.io/default-container", CONTAINER)
 
 
 def ask(pod: Any, devices: dict[str, int]) -> None:
@@ -78,15 +84,18 @@ def add_port(pod: Any, name: str, port: int) -> None:
 
 
 def admit_ssh(pod: Any, host: HostIdentity, hub: str, keys: str, image: str, pull_policy: str | None, uid: int | None) -> None:
-    """Bring the bundle into a pod: an init container of the hub's image copies it, and the workspace's own user starts it.
+    """Bring the bundle into a pod: a container of the hub's image copies it, and the workspace's own user starts it.
 
-    ``keys`` is the command that looks keys up. sshd wants it owned by root, in folders of root's alone; what an init
+    The workspace does not wait for that: to go on after an init container takes a node up to a second. So the container
+    comes beside it and then sleeps, and a startup probe, which is tried until it succeeds, is what starts the bundle.
+
+    ``keys`` is the command that looks keys up. sshd wants it owned by root, in folders of root's alone; what that
     container writes is its own. So it comes as an annotation, which the kubelet, being root, turns into a file.
     """
     context: Any = {**_CONTEXT, "runAsUser": uid or 1000, "readOnlyRootFilesystem": True}
     environment = {"key": host.key, "certificate": host.certificate, "hub": hub}
-    init = client.V1Container(
-        name="ssh",
+    bringer = client.V1Container(
+        name=SSH_CONTAINER,
         image=image,
         image_pull_policy=pull_policy,
         command=["/bin/sh", "-ec", _COPY],
@@ -95,7 +104,7 @@ def admit_ssh(pod: Any, host: HostIdentity, hub: str, keys: str, image: str, pul
         resources=client.V1ResourceRequirements(**_SMALL),
         security_context=context,
     )
-    pod.spec.init_containers = [init, *(pod.spec.init_containers or [])]
+    pod.spec.containers.append(bringer)
     pod.metadata.annotations[ANNOTATION_KEYS] = keys
     field = client.V1ObjectFieldSelector(field_path=f"metadata.annotations['{ANNOTATION_KEYS}']")
     item = client.V1DownwardAPIVolumeFile(path="keys", field_ref=field, mode=0o555)
@@ -108,10 +117,8 @@ def admit_ssh(pod: Any, host: HostIdentity, hub: str, keys: str, image: str, pul
         client.V1VolumeMount(name=BUNDLE_VOLUME, mount_path=BUNDLE, read_only=True),
         client.V1VolumeMount(name=KEYS_VOLUME, mount_path=KEYS_COMMAND, sub_path="keys", read_only=True),
     ]
-    notebook.lifecycle = notebook.lifecycle or client.V1Lifecycle()
-    if notebook.lifecycle.post_start is None:
-        command = client.V1ExecAction(command=[f"{BUNDLE}/bin/sh", "-c", _START])
-        notebook.lifecycle.post_start = client.V1LifecycleHandler(_exec=command)
+    command = client.V1ExecAction(command=[f"{BUNDLE}/bin/sh", "-c", _START])
+    notebook.startup_probe = client.V1Probe(_exec=command, period_seconds=1, timeout_seconds=30, failure_threshold=_FOR_EVER)
     add_port(pod, "ssh", PORT)
 
 
@@ -142,4 +149,4 @@ def make_network_policy(identity: Identity, labels: dict[str, str]) -> dict[str,
 
 
 def _notebook(pod: Any) -> Any:
-    return next(container for container in pod.spec.containers if container.name == "notebook")
+    return next(container for container in pod.spec.containers if container.name == CONTAINER)

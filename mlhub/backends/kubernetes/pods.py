@@ -14,7 +14,7 @@ from mlhub.errors import CapacityError, ConfigurationError, ImageError, MLHubErr
 
 # Upstream lists anew after 30 s, or when a watch of 10 s saw nothing; its calls end after 60 s.
 FROZEN_SECONDS = 120.0
-CONTAINER = "notebook"
+CONTAINER, SSH_CONTAINER = "notebook", "ssh"
 _UNPULLABLE = {"ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
 
 
@@ -43,7 +43,10 @@ def is_alive(pod: dict[str, Any] | None) -> bool:
     """Tell whether a pod runs, or is about to."""
     if pod is None or "deletionTimestamp" in pod["metadata"]:
         return False
-    return pod["status"].get("phase") in (None, "Pending", "Running", "Unknown")
+    # A pod whose other containers go on is called running without its workspace.
+    statuses = pod["status"].get("containerStatuses") or []
+    ended = any(each["name"] == CONTAINER and "terminated" in (each.get("state") or {}) for each in statuses)
+    return not ended and pod["status"].get("phase") in (None, "Pending", "Running", "Unknown")
 
 
 def read_ip(pod: dict[str, Any] | None) -> str | None:
@@ -77,7 +80,7 @@ def find_failure(pod: dict[str, Any] | None) -> MLHubError | None:
         return WorkspaceDiedError(f"The workspace ended before it answered ({reason.strip().rstrip('.')}).")
     image = read_container(pod)["image"]
     for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
-        if failure := _find_container_failure(container, image):
+        if container["name"] != SSH_CONTAINER and (failure := _find_container_failure(container, image)):
             return failure
     return None
 

@@ -158,7 +158,9 @@ class MLHubKubernetesSpawner(KubernetesSshEntry, WorkspaceSpawnerMixin, KubeSpaw
         wants_none = self.decision is not None and not self.decision.is_mount_volume
         self.pvc_name = ""
         if self.storage_pvc_ensure and not wants_none:
-            self.pvc_name = await volumes.ensure_claim(self.backend.api, self.identity, self.get_pvc_manifest())
+            manifest = self.get_pvc_manifest()
+            manifest.metadata.annotations.update(self._make_notes())
+            self.pvc_name = await volumes.ensure_claim(self.backend.api, self.identity, manifest)
 
     async def ensure_network(self) -> None:
         """Make sure of the policy of the user's network."""
@@ -168,7 +170,7 @@ class MLHubKubernetesSpawner(KubernetesSshEntry, WorkspaceSpawnerMixin, KubeSpaw
     async def note_start(self) -> None:
         """Write down on the claim what has to be known while the workspace is stopped."""
         if self.pvc_name:
-            await self.backend.note(self.identity, self.pvc_name, {ANNOTATION_IMAGE: self.image, **self._make_facts()})
+            await self.backend.note(self.identity, self.pvc_name, self._make_notes())
 
     async def get_pod_manifest(self) -> Any:
         """Make KubeSpawner's pod, with what was granted, the data, the SSH server, and security contexts under the site's own."""
@@ -195,6 +197,7 @@ class MLHubKubernetesSpawner(KubernetesSshEntry, WorkspaceSpawnerMixin, KubeSpaw
         pod_ssh = self._image_settings.ssh_port if self.brings_sshd else (PORT if self.wants_bundle and self.hub_image else None)
         service.spec.ports = objects.make_service_ports(port, pod_ssh)
         service.spec.selector = dict(self.identity.safe_labels)
+        service.spec.publish_not_ready_addresses = True  # the hub knows earlier than the cluster that it answers
         return service
 
     def _build_common_labels(self, extra_labels: dict[str, str]) -> dict[str, str]:
@@ -202,6 +205,9 @@ class MLHubKubernetesSpawner(KubernetesSshEntry, WorkspaceSpawnerMixin, KubeSpaw
 
     def _build_common_annotations(self, extra_annotations: dict[str, str]) -> dict[str, str]:
         return {**super()._build_common_annotations(extra_annotations), **self.identity.labels}
+
+    def _make_notes(self) -> dict[str, str]:
+        return {ANNOTATION_IMAGE: self.image, **self._make_facts()}
 
     def _make_facts(self) -> dict[str, str]:
         return {} if self.expires_at is None else {LABEL_EXPIRES: str(self.expires_at)}

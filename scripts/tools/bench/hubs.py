@@ -40,6 +40,7 @@ class Hub:
     container: str
     port: int
     ready: float = 0.0
+    pause: float = 0.02
 
     @property
     def url(self) -> str:
@@ -74,7 +75,7 @@ class Hub:
                 return time.monotonic() - began
             if not self.has_server(user):
                 break
-            time.sleep(0.02)
+            time.sleep(self.pause)
         raise StartFailed(f"{image} of {user} did not come up under {self.name} in {time.monotonic() - began:.0f} s.\n{self.logs()}")
 
     def has_server(self, user: str) -> bool:

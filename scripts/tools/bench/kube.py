@@ -50,6 +50,8 @@ c.Spawner.image_settings = {{"{TEST_WORKSPACE.tag}": {{"uid": 1000, "gid": 1000}
 class ClusterHub(Hub):
     """A hub in a cluster: ``container`` is its Deployment, ``host`` the address of its public Service."""
 
+    # The first request waits for 10 s; whoever takes longer is not kept from it by questions.
+    pause: float = 0.1
     cluster: Cluster | None = None
     namespace: str = ""
     host: str = ""
@@ -102,7 +104,7 @@ class ClusterHub(Hub):
                 seconds = time.monotonic() - began
                 silent = [f"{user}: ready, but silent" for user in sorted(ready) if self.request("GET", f"/user/{user}/lab")[0] != 200]
                 return seconds, sorted({*refused, *silent, *(f"{user}: gave up" for user in away)})
-            time.sleep(0.5)
+            time.sleep(1)
         raise ToolError(f"The burst did not end in {BURST_SECONDS} s under {self.name}.\n{self.logs()}")
 
 
