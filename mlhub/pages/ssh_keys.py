@@ -120,6 +120,13 @@ class SshAPIHandler(SshMixin, APIHandler):
         running = [spawner for spawner in person.spawners.values() if spawner.active] if person else []
         return next((spawner for spawner in running if _is_own_token(spawner, self.get_auth_token())), None)
 
+    def require_own_spawner(self) -> Any:
+        """Return the spawner of the running workspace that asks; refuse everybody else."""
+        spawner = self.find_own_spawner() if self.current_user else None
+        if spawner is None:
+            raise web.HTTPError(403, "Only a running workspace may ask this, with its own token.")
+        return spawner
+
 
 def _is_own_token(spawner: Any, secret: str) -> bool:
     if spawner.api_token:
@@ -209,9 +216,7 @@ class AuthorizedKeysHandler(SshAPIHandler):
 
     async def get(self) -> None:
         """Write one authorized_keys line, or nothing with 404."""
-        spawner = self.find_own_spawner() if self.current_user else None
-        if spawner is None:
-            raise web.HTTPError(403, "Only a running workspace may ask this, with its own token.")
+        spawner = self.require_own_spawner()
         # A shell that asks may not have escaped the plus sign.
         fingerprint = self.get_query_argument("fingerprint", "").replace(" ", "+")
         key = self.keys.find(fingerprint) if _FINGERPRINT.match(fingerprint) else None

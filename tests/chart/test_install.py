@@ -133,17 +133,6 @@ def test_a_change_of_the_hubs_configuration_leaves_the_proxy_as_it_is(release):
     assert "team: vision" in config
 
 
-def test_a_changed_policy_is_followed_without_a_start(release, wait_for):
-    hub = find_pod(release, "hub")
-    release.helm("upgrade", "one", str(CHART), "--reuse-values", "--set", "policy.everyone.custom_images=false", *WAIT)
-    let_kubelet_look(release, "hub")
-    command = ("exec", hub, "--container", "hub", "--", "cat", "/etc/mlhub/policy/policy.yaml")
-    wait_for(
-        lambda: "custom_images" in run("kubectl", "--namespace", release.name, *command).stdout, "the policy's file", seconds=120, every=2
-    )
-    assert find_pod(release, "hub") == hub
-
-
 def test_a_second_release_beside_it_knows_nothing_of_the_first(release):
     install(release, *values_of("second-release"), release="two")
     assert "Phase:          Succeeded" in release.helm("test", "two")

@@ -349,6 +349,8 @@ def test_nobody_but_a_running_workspace_is_told_anything(server, inhabited):
         refused = ask(server, token, fingerprints["owner"])
         assert refused.status_code == 403
         assert "ssh-ed25519" not in refused.text
+        headers = {"Authorization": f"token {token}"} if token else {}
+        assert requests.get(f"{server.url}/hub/api/ssh/bundle", headers=headers, timeout=30).status_code == 403
     admin = server.admin()
     assert admin.api("GET", f"ssh/authorized-keys?fingerprint={quote(fingerprints['owner'], safe='')}").status_code == 403
     service.make_person("short")

@@ -105,7 +105,7 @@ def test_a_workspace_holds_no_right_in_the_cluster_and_the_hub_only_what_it_need
         return said.splitlines()[-1] == "yes"
 
     needed = {
-        "pods": ("get", "list", "watch", "create", "delete"),
+        "pods": ("get", "list", "watch", "create", "patch", "delete"),
         "pods/log": ("get",),
         "persistentvolumeclaims": ("get", "list", "create", "patch", "delete"),
         "services": ("get", "create", "delete"),

@@ -10,6 +10,7 @@ import pytest
 from tornado import web
 
 from mlhub.backends.base import Kind
+from mlhub.errors import ConfigurationError, WorkspaceError
 from mlhub.workspace.identity import Identity
 from tests.kube.conftest import WORKSPACE_IMAGE, KubernetesHub
 
@@ -26,6 +27,17 @@ async def fail_to_start(hub, *args, **kwargs) -> str:
     with pytest.raises(web.HTTPError) as caught:
         await hub.start(*args, **kwargs)
     return caught.value.jupyterhub_message
+
+
+async def see_claims(hub, names: set[str]) -> None:
+    """Wait until there are these claims; one that is deleted stays until its pod is gone."""
+    found = None
+    for _ in range(100):
+        found = {each["metadata"]["name"] for each in hub.cluster.read("--namespace", hub.namespace, "persistentvolumeclaims")["items"]}
+        if found == names:
+            return
+        await asyncio.sleep(0.1)
+    assert found == names
 
 
 async def test_data_outlives_a_stop_and_the_next_start_finds_it(hub):
@@ -93,6 +105,36 @@ async def test_a_stopped_workspace_is_still_known_with_image_and_expiry(hub):
     assert workspace.expires_at > time.time() + 2 * 86400
 
 
+async def test_an_expiry_that_is_put_off_stands_on_the_pod_and_on_the_claim(hub):
+    async def read_expiry(is_running: bool) -> int | None:
+        (workspace,) = await hub.backend.list_workspaces()
+        assert workspace.is_running == is_running
+        return workspace.expires_at
+
+    spawner = await hub.start("alice", options={"days_to_live": 1})
+    await hub.settle()
+    first = spawner.expires_at
+    assert await read_expiry(is_running=True) == first
+    later = spawner.extend(5)
+    await spawner.note_expiry()
+    assert await read_expiry(is_running=True) == later > first
+    await hub.stop("alice")
+    assert await read_expiry(is_running=False) == later
+    # Also while nothing runs, and for what has neither pod nor claim.
+    spawner = hub.user("alice").spawners[""]
+    latest = spawner.extend(9)
+    await spawner.note_expiry()
+    assert await read_expiry(is_running=False) == latest > later
+    await hub.user("bob").get_or_create_spawner("", "").note_expiry()
+
+
+async def test_whether_there_is_a_newer_image_is_not_known(hub):
+    spawner = await hub.start("alice", options={"is_mount_volume": False})
+    assert await spawner.describe_image() == {"reference": WORKSPACE_IMAGE, "update_available": None}
+    with pytest.raises(WorkspaceError, match="pullPolicy=Always"):
+        await spawner.begin_update()
+
+
 @pytest.mark.parametrize("user", ["jo@example.com", "Ärger Ö", "x" * 120])
 async def test_names_that_are_no_label_values_stand_in_annotations(hub, user):
     spawner = await hub.start(user, "work")
@@ -146,6 +188,21 @@ async def test_an_image_that_can_not_be_pulled_is_a_sentence_within_seconds(hub)
     assert time.monotonic() - began < 40
 
 
+async def test_an_image_that_can_not_be_pulled_leaves_no_claim_behind_but_one_that_was_there(hub):
+    missing = {"image": "mlhub-test-missing:1"}
+    hub.spawner.workspace_images = [WORKSPACE_IMAGE, missing["image"]]
+    hub.spawner.image_pull_policy = "Never"  # so that the node gives up at once
+    assert "can not be pulled" in await fail_to_start(hub, "alice", options=missing)
+    await see_claims(hub, set())
+    spawner = await hub.start("bob")
+    write(hub, spawner.pod_name, "echo kept >/workspace/file")
+    await hub.stop("bob")
+    assert "can not be pulled" in await fail_to_start(hub, "bob", options=missing)
+    await see_claims(hub, {Identity(hub.hub_name, "bob").volume(1)})
+    spawner = await hub.start("bob", options={"image": WORKSPACE_IMAGE})
+    assert write(hub, spawner.pod_name, "cat /workspace/file") == "kept"
+
+
 async def test_a_workspace_that_dies_is_a_sentence_with_its_last_lines(hub):
     hub.spawner.cmd = ["sh", "-c", "echo the disk is green; exit 3"]
     sentence = await fail_to_start(hub, "alice")
@@ -171,12 +228,21 @@ async def test_what_no_node_can_hold_is_told_while_waiting_and_ends_in_a_sentenc
     assert any("didn't match" in message for message in messages)
 
 
-async def test_gpus_are_asked_of_the_cluster_by_number(hub):
-    hub.spawner.start_timeout = 8
-    hub.spawner.gpu_resource = "example.com/gpu"
-    hub.spawner.extra_resource_limits = {}
-    sentence = await fail_to_start(hub, "alice", options={"gpus": "0"})
-    assert "gpu" in sentence.lower()
+@pytest.mark.parametrize(
+    ("trait", "value", "cure"),
+    [
+        ("profile_list", [{"display_name": "Large", "kubespawner_override": {"mem_limit": "64G"}}], "catalogue"),
+        ("enable_user_namespaces", True, "Remove the line"),
+        ("pod_name_template", "ws-{username}", "{user_server}"),
+    ],
+)
+async def test_what_the_site_may_not_say_is_refused_with_the_cure(hub, trait, value, cure):
+    await hub.user("alice").get_or_create_spawner("", "").prepare_hub()
+    hub.spawner[trait] = value
+    with pytest.raises(ConfigurationError) as caught:
+        await hub.user("bob").get_or_create_spawner("", "").prepare_hub()
+    assert f"c.KubeSpawner.{trait}" in str(caught.value)
+    assert cure in str(caught.value)
 
 
 async def test_progress_tells_what_the_cluster_does(hub):

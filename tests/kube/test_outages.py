@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.image.ssh_client import Person
 from tests.image.wire import Echo
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,6 +26,11 @@ def people(release):
     release.start_workspace("ann")
     release.start_workspace("bob")
     return release
+
+
+@pytest.fixture(scope="module")
+def ann(people, tmp_path_factory):
+    return Person(people, "ann", tmp_path_factory.mktemp("ann")).join()
 
 
 def kill(program: str) -> None:
@@ -55,9 +61,16 @@ def is_ready(release, user: str, server: str = "") -> bool:
         return False
 
 
+def list_containers(release) -> list[dict]:
+    """List what the cluster says of the containers of ann's and bob's first workspaces."""
+    pods = [release.read("pod", f"ws-{release.name}--{name}") for name in ("ann", "bob")]
+    return [status for pod in pods for status in pod["status"]["containerStatuses"]]
+
+
 @pytest.mark.parametrize("program", ["kube-apiserver", "kubelet"])
-def test_workspaces_and_connections_outlive_a_part_of_the_cluster(people, wait_for, program):
+def test_workspaces_and_connections_outlive_a_part_of_the_cluster(people, ann, wait_for, program):
     echo = Echo(people.port, "/user/ann/echo", host=people.host)
+    assert ann.ask("echo in") == "in\n"
     kill(program)
     try:
         assert echo.is_alive()
@@ -70,8 +83,10 @@ def test_workspaces_and_connections_outlive_a_part_of_the_cluster(people, wait_f
     wait_for(lambda: is_ready(people, "ann"), "the hub has not lost ann's workspace", 60)
     assert echo.is_alive()
     echo.close()
-    pods = people.read("pods", "--selector", "component=singleuser-server")["items"]
-    assert all(pod["status"]["containerStatuses"][0]["restartCount"] == 0 for pod in pods)
+    # A kubelet that begins runs startup probes again, which is how SSH was started.
+    wait_for(lambda: all(each["started"] for each in list_containers(people)), "the cluster calls everything started", 60)
+    assert ann.ask("echo in") == "in\n"
+    assert [each["restartCount"] for each in list_containers(people)] == [0] * 2
     # The hub sees what happens again: a new start, and a stop.
     server = f"after-{program}"
     wait_for(lambda: ask(people, f"/hub/api/users/bob/servers/{server}", "POST", b"{}") in (201, 202), "a server is started", 60)

@@ -39,8 +39,6 @@ MLHUB_RUN_DIR: nothing
 MLHUB_SSH_KEYS_DIR: mlhub.existingSecret
 MLHUB_PROXY_API_URL: nothing
 MLHUB_CHART_VALUES: nothing
-MLHUB_HUB_IMAGE: hub.image
-MLHUB_HUB_IMAGE_PULL_POLICY: hub.image.pullPolicy
 {{- end -}}
 
 {{- define "mlhub.checkEnvironment" -}}

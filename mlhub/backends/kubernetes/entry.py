@@ -11,24 +11,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from traitlets import Unicode
-
 from mlhub.backends.base import Address
 from mlhub.backends.entry import SshEntry
 from mlhub.backends.kubernetes import objects, pods
 from mlhub.backends.readiness import LISTEN_SECONDS, is_listening
 from mlhub.errors import BackendError
-from mlhub.workspace.ssh import BUNDLE, make_hub_line
+from mlhub.workspace.ssh import BUNDLE
 
 TRUSTED_SECONDS = 30.0
-KEYS_COMMAND = Path(BUNDLE) / "keys"
 
 
 class KubernetesSshEntry(SshEntry):
     """Give the Kubernetes spawner its SSH side; put it before the spawner class."""
-
-    hub_image = Unicode("", config=True, help="The hub's own image, whose SSH server is brought into workspaces. Empty: none is.")
-    hub_image_pull_policy = Unicode("IfNotPresent", config=True, help="When nodes pull the hub's image for that.")
 
     _ssh_seen: tuple[str, float] = ("", 0.0)
 
@@ -49,7 +43,7 @@ class KubernetesSshEntry(SshEntry):
             return
         if not await is_listening(Address(pods.read_ip(pod) or address.host, address.port), LISTEN_SECONDS):
             raise BackendError(
-                f"The workspace's SSH server does not answer on port {address.port}. Start the workspace again; its log says why it does not run."
+                f"The workspace's SSH server does not answer on port {address.port}. Start the workspace again; its log and its pod's events say why it does not run."
             )
         self._ssh_seen = (uid, time.monotonic())
 
@@ -63,13 +57,10 @@ class KubernetesSshEntry(SshEntry):
             objects.add_port(pod, "ssh", self._image_settings.ssh_port)
         elif self.wants_bundle and pod.spec.containers[0].startup_probe is not None:
             self.log.warning("%s gets no SSH: the site gives it a startup probe, which is what would start the SSH server.", self.pod_name)
-        elif self.wants_bundle and self.hub_image:
-            hub = make_hub_line({variable.name: variable.value or "" for variable in pod.spec.containers[0].env})
-            uid = (pod.spec.containers[0].security_context or {}).get("runAsUser")
-            keys = await asyncio.to_thread(_read_keys_command)
-            objects.admit_ssh(pod, await self.make_host(), hub, keys, self.hub_image, self.hub_image_pull_policy, uid)
+        elif self.wants_bundle:
+            objects.admit_ssh(pod, *await asyncio.to_thread(_read_commands))
 
 
 @cache
-def _read_keys_command() -> str:
-    return KEYS_COMMAND.read_text()
+def _read_commands() -> tuple[str, str]:
+    return (Path(BUNDLE) / "fetch.py").read_text(), (Path(BUNDLE) / "keys").read_text()

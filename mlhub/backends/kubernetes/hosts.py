@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from typing import Any
 
 from kubernetes_asyncio.client import ApiException
 
 from mlhub.backends.kubernetes.api import UNANSWERED, Api, is_hiccup
+from mlhub.backends.kubernetes.quantities import read_quantity
 from mlhub.workspace.policy import Host
 
 FRESH_SECONDS = 60.0
-_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)(m|[kMGTPE]|[KMGTPE]i)?\Z")
-_FACTORS = {"m": 0.001, "k": 1e3, **{unit: 1000.0 ** (power + 2) for power, unit in enumerate("MGTPE")}}
-_FACTORS |= {f"{unit}i": 1024.0 ** (power + 1) for power, unit in enumerate("KMGTPE")}
 log = logging.getLogger(__name__)
 
 
@@ -52,16 +49,7 @@ def make_host(nodes: list[dict[str, Any]], gpu_resource: str) -> Host:
         return Host()
     gpus = max(int(read_quantity(size.get(gpu_resource, "0"))) for size in sizes)
     return Host(
-        cpus=max(float(read_quantity(size.get("cpu", "0"))) for size in sizes) or None,
+        cpus=max(read_quantity(size.get("cpu", "0")) for size in sizes) or None,
         memory_bytes=max(int(read_quantity(size.get("memory", "0"))) for size in sizes) or None,
         gpus=tuple(str(index) for index in range(gpus)),
     )
-
-
-def read_quantity(text: str) -> float:
-    """Read a number as Kubernetes writes it; 0 for what is none.
-
-    Source: https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
-    """
-    match = _QUANTITY.match(text)
-    return float(match[1]) * _FACTORS.get(match[2], 1.0) if match else 0.0

@@ -136,6 +136,14 @@ class KubernetesBackend(BackgroundBackend):
         """Write down on the claim what has to be known of a workspace while it is stopped."""
         await self.api.patch(volumes.CLAIM, claim, {"metadata": {"annotations": annotations}})
 
+    async def note_expiry(self, identity: Identity, pod: str, annotations: dict[str, str]) -> None:
+        """Write a changed expiry on a workspace's pod and on its claim, as far as they are there."""
+        with sentences():
+            if await self.find_pod(identity, pod):
+                await self.api.patch("pod", pod, {"metadata": {"annotations": annotations}})
+            if claim := volumes.find_live(await volumes.list_claims(self.api, identity)):
+                await self.note(identity, claim["metadata"]["name"], annotations)
+
     async def _remove_network(self, identity: Identity) -> None:
         if any(pods.is_alive(pod) for pod in await self.api.list_all("pod", make_selector(identity.hub, identity.user))):
             return

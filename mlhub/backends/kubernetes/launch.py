@@ -14,10 +14,11 @@ from jupyterhub.utils import maybe_future, url_path_join
 from kubespawner.objects import make_owner_reference
 
 from mlhub.backends.adoption import fits_hub
-from mlhub.backends.kubernetes import pods
-from mlhub.backends.kubernetes.api import sentences
+from mlhub.backends.kubernetes import objects, pods
+from mlhub.backends.kubernetes.api import UNANSWERED, sentences
+from mlhub.backends.kubernetes.volumes import CLAIM
 from mlhub.backends.readiness import INTERVAL_SECONDS, answers
-from mlhub.errors import BackendError, CapacityError, NameTakenError, WorkspaceDiedError
+from mlhub.errors import BackendError, CapacityError, ImageError, NameTakenError, WorkspaceDiedError
 
 if TYPE_CHECKING:
     from mlhub.backends.kubernetes.spawner import MLHubKubernetesSpawner
@@ -41,14 +42,21 @@ class Launch:
         self.spawner, self.backend, self.api, self.log = spawner, spawner.backend, spawner.backend.api, spawner.log
         self.began = time.monotonic()
         self.asked_at = self.began
+        self.new_claim: str | None = None
 
     async def run(self) -> dict[str, Any]:
         """Start the workspace and return its pod once it answers."""
-        with sentences(), self.backend.events.listen(self.spawner.pod_name, self._tell):
-            pod = await self._wait(await self._find() or await self._make())
+        spawner = self.spawner
+        with sentences(), self.backend.events.listen(spawner.pod_name, self._tell):
+            adopted = await self._find()
+            try:
+                pod = await self._wait(adopted or await self._make())
+            except ImageError:
+                await self._remove_new_claim()
+                raise
         # Not before: a claim that changes while the cluster makes its volume is left for the next round, 15 s later.
-        self.backend.keep(asyncio.create_task(self.spawner.note_start()))
-        self.log.info("Workspace %s answers after %.1f s", self.spawner.pod_name, time.monotonic() - self.began)
+        self.backend.keep(asyncio.create_task(spawner.note_expiry() if adopted else spawner.note_start()))
+        self.log.info("Workspace %s answers after %.1f s", spawner.pod_name, time.monotonic() - self.began)
         return pod
 
     async def _find(self) -> dict[str, Any] | None:
@@ -58,19 +66,36 @@ class Launch:
         if pod is None:
             return None
         environment = pods.read_environment(pod)
-        if pods.is_alive(pod) and pods.find_failure(pod) is None and fits_hub(spawner.get_env(), environment):
+        runs = pods.is_alive(pod) and pods.find_failure(pod) is None
+        if runs and fits_hub(spawner.get_env(), environment) and self._may_go_on(pod, environment):
             self.log.info("Workspace %s runs already and is adopted as it is.", spawner.pod_name)
             if token := environment.get("JUPYTERHUB_API_TOKEN"):
                 spawner.api_token = token
             self.backend.keep(asyncio.create_task(self._complete(pod, is_new=False)))
             return pod
-        await self.backend.remove_pod(spawner.identity, spawner.pod_name)
+        await self.backend.remove_pod(spawner.identity, spawner.pod_name, spawner.delete_grace_period if runs else 0)
         return None
+
+    def _may_go_on(self, pod: dict[str, Any], environment: dict[str, str]) -> bool:
+        """Tell whether what a pod that runs holds may be had now and is what was asked; nothing of that can change while it runs."""
+        spawner, wanted = self.spawner, self.spawner.get_env()
+        site = spawner.extra_resource_limits
+        held, fresh = objects.read_held(pod, spawner.gpu_resource, site), spawner.decision
+        if fresh and len(fresh.gpus) == len(held.get("gpus", ())):
+            held["gpus"] = list(fresh.gpus)  # the cluster gives them by number
+        is_as_asked = all(environment.get(name) == wanted.get(name) for name in (fresh.env if fresh else {}))
+        if is_as_asked and spawner.take_over(held):
+            kept = {"cpu": ("cpu_limit", spawner.cpu_limit), "memory": ("mem_limit", spawner.mem_limit)}
+            if all(name in site or held.get(option) == limit for name, (option, limit) in kept.items()):
+                return True
+        self.log.warning("%s runs with more than may be had now, or other than was asked, and is made anew.", spawner.pod_name)
+        spawner.reserve()  # what a new one gets
+        return False
 
     async def _make(self) -> dict[str, Any]:
         spawner = self.spawner
         spawner.report(5, "Preparing the workspace's volume and network")
-        await asyncio.gather(spawner.ensure_claim(), spawner.ensure_network())
+        self.new_claim, _ = await asyncio.gather(spawner.ensure_claim(), spawner.ensure_network())
         manifest = await spawner.get_pod_manifest()
         if spawner.modify_pod_hook:
             manifest = await maybe_future(spawner.modify_pod_hook(spawner, manifest))
@@ -80,6 +105,14 @@ class Launch:
             raise NameTakenError(f"A pod named {spawner.pod_name!r} was made by somebody else just now. Start the workspace again.")
         self.backend.keep(asyncio.create_task(self._complete(pod, is_new=True)))
         return pod
+
+    async def _remove_new_claim(self) -> None:
+        """Remove the claim that this very start made: its workspace never ran."""
+        if self.new_claim:
+            try:
+                await self.api.delete(CLAIM, self.spawner.pvc_name, self.new_claim)
+            except UNANSWERED as error:
+                self.log.warning("The claim %s, which is empty, is not removed: %s", self.spawner.pvc_name, error)
 
     async def _complete(self, pod: dict[str, Any], *, is_new: bool) -> None:
         """Make what belongs to a pod and goes with it; the cluster may start the pod meanwhile."""

@@ -6,28 +6,22 @@ level ``restricted`` of the Pod Security Standards.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from kubernetes_asyncio import client
 
-from mlhub.backends.kubernetes.pods import CONTAINER, SSH_CONTAINER
+from mlhub.backends.kubernetes.pods import CONTAINER, read_container
+from mlhub.backends.kubernetes.quantities import parse_quantity, read_quantity
 from mlhub.workspace.identity import Identity
-from mlhub.workspace.ssh import BUNDLE, PORT, HostIdentity
+from mlhub.workspace.ssh import BUNDLE, PORT
+from mlhub.workspace.values import MEBIBYTE
 
 SHM = "/dev/shm"  # noqa: S108 - the kernel's own place for shared memory
 BUNDLE_VOLUME, KEYS_VOLUME, DATA_VOLUME, SHM_VOLUME = "mlhub-ssh", "mlhub-ssh-keys", "mlhub-data", "mlhub-shm"
 ANNOTATION_KEYS = "mlhub.ssh_keys_command"
 KEYS_COMMAND = "/.mlhub-keys/keys"
-# The bundle is started by the container's own user after the container; what goes wrong there must not end the workspace.
-_START = f"log=/proc/1/fd/1; [ -w $log ] || log=/dev/null; {BUNDLE}/start >$log 2>&1 || :"
-# The shell that starts it comes last: where that is, everything is.
-_COPY = (
-    f"[ -e /target/bin ] || {{ rm -rf /target/new && cp -r {BUNDLE} /target/new && mkdir /target/new/host && cd /target/new/host && "
-    + "".join(f'printf "%s\\n" "$MLHUB_SSH_{name.upper()}" >{name} && ' for name in ("key", "certificate", "hub"))
-    + "cd .. && mv [!b]* .. && mv bin ..; }; exec tini sleep infinity"
-)
 _CONTEXT = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
-_SMALL: dict[str, Any] = {"requests": {"cpu": "1m", "memory": "4Mi"}, "limits": {"memory": "128Mi"}}
 _FOR_EVER = 2**31 - 1
 
 
@@ -51,10 +45,32 @@ def harden(pod: Any, uid: int | None, gid: int | None, grace_seconds: int) -> No
 
 
 def ask(pod: Any, devices: dict[str, int]) -> None:
-    """Ask for devices, and for no share of a node that the site did not ask for: limits alone would be requests as well."""
+    """Ask for devices, and for no share of a node that the site did not ask for: limits alone would be requests as well.
+
+    Nor for more than the limit, which the API refuses: a guarantee of the site's is cut to what this workspace may have.
+    """
     resources = _notebook(pod).resources
-    resources.limits = {**(resources.limits or {}), **{name: str(number) for name, number in devices.items()}}
-    resources.requests = {"cpu": "0", "memory": "0", **(resources.requests or {})}
+    resources.limits = limits = {**(resources.limits or {}), **{name: str(number) for name, number in devices.items()}}
+    requests = {"cpu": "0", "memory": "0", **(resources.requests or {})}
+    resources.requests = {name: _smaller(asked, limits[name]) if name in limits else asked for name, asked in requests.items()}
+
+
+def read_held(pod: dict[str, Any], gpu_resource: str, site: Collection[str] = ()) -> dict[str, Any]:
+    """Read what the workspace of a pod, as the API describes it, holds, as options; limits named in ``site`` are the site's, not its own."""
+    limits = {name: value for name, value in (read_container(pod).get("resources") or {}).get("limits", {}).items() if name not in site}
+    held: dict[str, Any] = {}
+    if "cpu" in limits:
+        held["cpu_limit"] = round(read_quantity(limits["cpu"]), 3)
+    if "memory" in limits:
+        held["mem_limit"] = int(read_quantity(limits["memory"])) // MEBIBYTE * MEBIBYTE
+    if gpu_resource not in site:
+        held["gpus"] = [str(index) for index in range(int(read_quantity(limits.get(gpu_resource, "0"))))]
+    for volume in pod["spec"].get("volumes") or []:
+        if volume["name"] == SHM_VOLUME:
+            held["shm_size"] = int(read_quantity((volume.get("emptyDir") or {}).get("sizeLimit", "0"))) or None
+        elif volume["name"] == DATA_VOLUME:
+            held["is_mount_volume"] = True
+    return held
 
 
 def mount_data(pod: Any, claim: str, mount_point: str) -> None:
@@ -83,28 +99,15 @@ def add_port(pod: Any, name: str, port: int) -> None:
         ports.append(client.V1ContainerPort(name=name, container_port=port))
 
 
-def admit_ssh(pod: Any, host: HostIdentity, hub: str, keys: str, image: str, pull_policy: str | None, uid: int | None) -> None:
-    """Bring the bundle into a pod: a container of the hub's image copies it, and the workspace's own user starts it.
+def admit_ssh(pod: Any, fetch: str, keys: str) -> None:
+    """Let a workspace fetch its SSH server from the hub, and start it as its own user, once it runs.
 
-    The workspace does not wait for that: to go on after an init container takes a node up to a second. So the container
-    comes beside it and then sleeps, and a startup probe, which is tried until it succeeds, is what starts the bundle.
+    Nothing waits for that, and no other container is needed: a startup probe, which is tried until it succeeds, runs
+    ``fetch`` (Python) inside the workspace.
 
-    ``keys`` is the command that looks keys up. sshd wants it owned by root, in folders of root's alone; what that
-    container writes is its own. So it comes as an annotation, which the kubelet, being root, turns into a file.
+    ``keys`` is the command that looks keys up. sshd wants it owned by root, in folders of root's alone; what the
+    workspace writes is its own. So it comes as an annotation, which the kubelet, being root, turns into a file.
     """
-    context: Any = {**_CONTEXT, "runAsUser": uid or 1000, "readOnlyRootFilesystem": True}
-    environment = {"key": host.key, "certificate": host.certificate, "hub": hub}
-    bringer = client.V1Container(
-        name=SSH_CONTAINER,
-        image=image,
-        image_pull_policy=pull_policy,
-        command=["/bin/sh", "-ec", _COPY],
-        env=[client.V1EnvVar(name=f"MLHUB_SSH_{name.upper()}", value=value) for name, value in environment.items()],
-        volume_mounts=[client.V1VolumeMount(name=BUNDLE_VOLUME, mount_path="/target")],
-        resources=client.V1ResourceRequirements(**_SMALL),
-        security_context=context,
-    )
-    pod.spec.containers.append(bringer)
     pod.metadata.annotations[ANNOTATION_KEYS] = keys
     field = client.V1ObjectFieldSelector(field_path=f"metadata.annotations['{ANNOTATION_KEYS}']")
     item = client.V1DownwardAPIVolumeFile(path="keys", field_ref=field, mode=0o555)
@@ -114,11 +117,12 @@ def admit_ssh(pod: Any, host: HostIdentity, hub: str, keys: str, image: str, pul
     ]
     notebook = _notebook(pod)
     notebook.volume_mounts += [
-        client.V1VolumeMount(name=BUNDLE_VOLUME, mount_path=BUNDLE, read_only=True),
+        client.V1VolumeMount(name=BUNDLE_VOLUME, mount_path=BUNDLE),
         client.V1VolumeMount(name=KEYS_VOLUME, mount_path=KEYS_COMMAND, sub_path="keys", read_only=True),
     ]
-    command = client.V1ExecAction(command=[f"{BUNDLE}/bin/sh", "-c", _START])
-    notebook.startup_probe = client.V1Probe(_exec=command, period_seconds=1, timeout_seconds=30, failure_threshold=_FOR_EVER)
+    # The first second belongs to the workspace.
+    times: Any = {"initial_delay_seconds": 1, "period_seconds": 1, "timeout_seconds": 60, "failure_threshold": _FOR_EVER}
+    notebook.startup_probe = client.V1Probe(_exec=client.V1ExecAction(command=["python3", "-c", fetch]), **times)
     add_port(pod, "ssh", PORT)
 
 
@@ -146,6 +150,11 @@ def make_network_policy(identity: Identity, labels: dict[str, str]) -> dict[str,
             "egress": [{"to": own}],
         },
     }
+
+
+def _smaller(asked: Any, limit: Any) -> Any:
+    first, second = parse_quantity(asked), parse_quantity(limit)
+    return limit if first is not None and second is not None and first > second else asked
 
 
 def _notebook(pod: Any) -> Any:

@@ -14,7 +14,7 @@ from mlhub.errors import CapacityError, ConfigurationError, ImageError, MLHubErr
 
 # Upstream lists anew after 30 s, or when a watch of 10 s saw nothing; its calls end after 60 s.
 FROZEN_SECONDS = 120.0
-CONTAINER, SSH_CONTAINER = "notebook", "ssh"
+CONTAINER = "notebook"
 _UNPULLABLE = {"ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
 
 
@@ -80,7 +80,7 @@ def find_failure(pod: dict[str, Any] | None) -> MLHubError | None:
         return WorkspaceDiedError(f"The workspace ended before it answered ({reason.strip().rstrip('.')}).")
     image = read_container(pod)["image"]
     for container in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
-        if container["name"] != SSH_CONTAINER and (failure := _find_container_failure(container, image)):
+        if failure := _find_container_failure(container, image):
             return failure
     return None
 

@@ -18,7 +18,7 @@ from mlhub.backends.kubernetes.entry import KubernetesSshEntry
 from mlhub.backends.kubernetes.inventory import KubernetesBackend
 from mlhub.backends.kubernetes.launch import Launch
 from mlhub.backends.kubernetes.names import ANNOTATION_IMAGE, owns
-from mlhub.errors import ConfigurationError, ImageError, OptionsError
+from mlhub.errors import ConfigurationError, ImageError, OptionsError, WorkspaceError
 from mlhub.workspace.expiry import LABEL_EXPIRES
 from mlhub.workspace.identity import LABEL_ORIGIN
 from mlhub.workspace.policy import Host
@@ -42,14 +42,6 @@ class MLHubKubernetesSpawner(KubernetesSshEntry, WorkspaceSpawnerMixin, KubeSpaw
 
     _backends: ClassVar[dict[tuple[str, str, str], KubernetesBackend]] = {}
     _replacing: ClassVar[asyncio.Lock | None] = None
-
-    def __init__(self, **kwargs: Any) -> None:
-        """Begin; upstream's names of pods and claims are ours."""
-        super().__init__(**kwargs)
-        if self.enable_user_namespaces:
-            raise ConfigurationError(
-                "c.KubeSpawner.enable_user_namespaces is not supported: all workspaces of a hub share its namespace. Remove the line."
-            )
 
     @property
     def backend(self) -> KubernetesBackend:
@@ -110,17 +102,28 @@ class MLHubKubernetesSpawner(KubernetesSshEntry, WorkspaceSpawnerMixin, KubeSpaw
     # before a start
 
     async def prepare_hub(self) -> None:
-        """Check what the site says about names, and that the cluster answers."""
+        """Check what the site says, and that the cluster answers."""
         await super().prepare_hub()
+        self._check_site()
+        with sentences():
+            await self.read_host()
+            await self._start_watching_pods()
+
+    def _check_site(self) -> None:
+        if self.enable_user_namespaces:
+            raise ConfigurationError(
+                "c.KubeSpawner.enable_user_namespaces is not supported: all workspaces of a hub share its namespace. Remove the line."
+            )
         for trait in ("pod_name_template", "secret_name_template"):
             template = getattr(self, trait)
             if template != OWN_NAME and "{user_server}" not in template and "{safe_user_server}" not in template:
                 raise ConfigurationError(
                     f"c.KubeSpawner.{trait} = {template!r} gives two people the same name. Put {{user_server}} into it, or remove the line."
                 )
-        with sentences():
-            await self.read_host()
-            await self._start_watching_pods()
+        if self.profile_list:
+            raise ConfigurationError(
+                "c.KubeSpawner.profile_list offers what the policy would not know of. Remove the line, and offer images in the catalogue of policy.yaml, and sizes by its rules."
+            )
 
     async def prepare_workspace(self) -> None:
         """Refuse what no pod of this cluster can be."""
@@ -153,14 +156,15 @@ class MLHubKubernetesSpawner(KubernetesSshEntry, WorkspaceSpawnerMixin, KubeSpaw
         """Tell whoever watches the start how far it has come."""
         self.start_progress.report(percent, message)
 
-    async def ensure_claim(self) -> None:
-        """Make sure of the claim that holds the data, where one is wanted."""
+    async def ensure_claim(self) -> str | None:
+        """Make sure of the claim that holds the data, where one is wanted; return the uid of one that is new."""
         wants_none = self.decision is not None and not self.decision.is_mount_volume
-        self.pvc_name = ""
+        self.pvc_name, new = "", None
         if self.storage_pvc_ensure and not wants_none:
             manifest = self.get_pvc_manifest()
             manifest.metadata.annotations.update(self._make_notes())
-            self.pvc_name = await volumes.ensure_claim(self.backend.api, self.identity, manifest)
+            self.pvc_name, new = await volumes.ensure_claim(self.backend.api, self.identity, manifest)
+        return new
 
     async def ensure_network(self) -> None:
         """Make sure of the policy of the user's network."""
@@ -171,6 +175,10 @@ class MLHubKubernetesSpawner(KubernetesSshEntry, WorkspaceSpawnerMixin, KubeSpaw
         """Write down on the claim what has to be known while the workspace is stopped."""
         if self.pvc_name:
             await self.backend.note(self.identity, self.pvc_name, self._make_notes())
+
+    async def note_expiry(self) -> None:
+        """Write a changed expiry on the pod and on the claim."""
+        await self.backend.note_expiry(self.identity, self.pod_name, self._make_facts())
 
     async def get_pod_manifest(self) -> Any:
         """Make KubeSpawner's pod, with what was granted, the data, the SSH server, and security contexts under the site's own."""
@@ -194,7 +202,7 @@ class MLHubKubernetesSpawner(KubernetesSshEntry, WorkspaceSpawnerMixin, KubeSpaw
     def get_service_manifest(self, owner_reference: Any, port: int) -> Any:
         """Make the workspace's Service: both its ports, selected by what never changes."""
         service = super().get_service_manifest(owner_reference, port)
-        pod_ssh = self._image_settings.ssh_port if self.brings_sshd else (PORT if self.wants_bundle and self.hub_image else None)
+        pod_ssh = self._image_settings.ssh_port if self.brings_sshd else (PORT if self.wants_bundle else None)
         service.spec.ports = objects.make_service_ports(port, pod_ssh)
         service.spec.selector = dict(self.identity.safe_labels)
         service.spec.publish_not_ready_addresses = True  # the hub knows earlier than the cluster that it answers
@@ -211,6 +219,18 @@ class MLHubKubernetesSpawner(KubernetesSshEntry, WorkspaceSpawnerMixin, KubeSpaw
 
     def _make_facts(self) -> dict[str, str]:
         return {} if self.expires_at is None else {LABEL_EXPIRES: str(self.expires_at)}
+
+    # newer images
+
+    async def describe_image(self) -> dict[str, Any]:
+        """Describe the image; only the nodes know whether there is a newer one."""
+        return {"reference": self.image, "update_available": None}
+
+    async def begin_update(self) -> None:
+        """Refuse: nodes pull images, the hub can not."""
+        raise WorkspaceError(
+            f"Whether {self.image!r} has a newer version is for the cluster's nodes to find out, when a workspace starts. Have the site set singleuser.image.pullPolicy=Always, then stop and start the workspace."
+        )
 
     # what the hub asks while it runs
 

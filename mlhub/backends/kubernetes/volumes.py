@@ -18,20 +18,20 @@ from mlhub.workspace.identity import Identity
 CLAIM = "persistent_volume_claim"
 
 
-async def ensure_claim(api: Api, identity: Identity, manifest: Any) -> str:
-    """Return the name of a workspace's claim; where it has none, one is made of KubeSpawner's manifest."""
+async def ensure_claim(api: Api, identity: Identity, manifest: Any) -> tuple[str, str | None]:
+    """Return the name of a workspace's claim; where it has none, one is made of KubeSpawner's manifest, whose uid is returned as well."""
     found = await list_claims(api, identity)
     if live := find_live(found):
-        return str(live["metadata"]["name"])
+        return str(live["metadata"]["name"]), None
     generation = max(map(_generation, found), default=0) + 1
     manifest.metadata.name = identity.volume(generation)
     manifest.metadata.labels = {**manifest.metadata.labels, LABEL_GENERATION: str(generation)}
-    made = await api.create(CLAIM, manifest) or await api.read(CLAIM, manifest.metadata.name)
-    if not owns(identity, made):
+    made = await api.create(CLAIM, manifest)
+    if not owns(identity, made or await api.read(CLAIM, manifest.metadata.name)):
         raise NameTakenError(
             f"A volume claim named {manifest.metadata.name!r} exists already and does not belong to this workspace. Ask your administrator to remove or rename it."
         )
-    return str(manifest.metadata.name)
+    return str(manifest.metadata.name), str(made["metadata"]["uid"]) if made else None
 
 
 async def list_claims(api: Api, identity: Identity) -> list[dict[str, Any]]:

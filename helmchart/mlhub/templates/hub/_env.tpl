@@ -19,10 +19,6 @@ env:
   - {name: MLHUB_BASE_URL, value: {{ include "mlhub.basePath" . | quote }}}
   - {name: MLHUB_DEBUG, value: {{ .Values.mlhub.debug | toString | quote }}}
   - {name: MLHUB_PROXY_API_URL, value: "http://{{ $names.proxyApi }}:8001"}
-  - {name: MLHUB_HUB_IMAGE, value: {{ include "mlhub.image" (list . .Values.hub.image) | quote }}}
-  {{- with .Values.hub.image.pullPolicy }}
-  - {name: MLHUB_HUB_IMAGE_PULL_POLICY, value: {{ . }}}
-  {{- end }}
   - {name: POLICY_FILE, value: /etc/mlhub/policy/policy.yaml}
   {{- with include "mlhub.hostnames" . }}
   - {name: MLHUB_HOSTNAMES, value: {{ . | quote }}}
