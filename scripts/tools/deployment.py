@@ -2,35 +2,31 @@
 
 from __future__ import annotations
 
-import ast
-import hashlib
-import json
 import os
 import re
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
-from tools.console import ROOT, ToolError, main_with_sentences, read, run, stage
+from tools.console import ToolError, main_with_sentences, read, run, stage
 from tools.engine import ensure_engine, find_engine
+from tools.handover import Handover, ensure_key, find_data_directory, make_handover, make_mark
 from tools.images import HUB, WORKSPACE, ensure_image
 
-SOCKET = "/var/run/docker.sock"
 SETTINGS_LABEL = "mlhub.up"
 
 
 def up(arguments: Sequence[str]) -> int:
     """Build what is missing and start the hub; print where it is."""
-    refuse_other_engines()
     name, port = hub_name(), public_port()
+    handover = make_handover(os.environ)
+    command = make_run_command(name, port, find_data_directory(os.environ), handover)
     version = ensure_engine()
     print(f"Container engine {version}")
     for image in (HUB, WORKSPACE):
         if not ensure_image(image):
             print(f"{image.tag} is up to date")
-    command = make_run_command(name, port)
-    wanted = hashlib.sha256(json.dumps([command, image_id(HUB.tag)]).encode()).hexdigest()[:16]
+    wanted = make_mark(ensure_key(), command, handover, image_id(HUB.tag))
     state = read("docker", "inspect", "--format", f'{{{{.State.Running}}}} {{{{index .Config.Labels "{SETTINGS_LABEL}"}}}}', name)
     if state == f"true {wanted}":
         print(f"The hub {name} runs already, with these settings.")
@@ -40,7 +36,8 @@ def up(arguments: Sequence[str]) -> int:
             with stage(f"Replacing the hub container {name} (workspaces and data stay)"):
                 run("docker", "rm", "--force", name, quiet=True)
         with stage(f"Starting the hub {name}"):
-            start_container(name, port, [*command[:2], "--detach", "--label", f"{SETTINGS_LABEL}={wanted}", *command[2:]])
+            labelled = [*command[:2], "--detach", "--label", f"{SETTINGS_LABEL}={wanted}", *command[2:]]
+            start_container(name, port, labelled, handover.variables)
             wait_until_healthy(name)
     print_welcome(name, port)
     return 0
@@ -103,66 +100,23 @@ def status(arguments: Sequence[str]) -> int:
     return 0 if state else 1
 
 
-def refuse_other_engines() -> None:
-    """Refuse what the hub's container could not use: an engine that is not a local socket."""
-    host = os.environ.get("DOCKER_HOST", "")
-    if host and not host.startswith("unix://"):
-        raise ToolError(
-            f"DOCKER_HOST={host!r} is not a local socket, and this script can only mount a socket (unix:///path) into the hub. Unset it, or start the hub by hand with `docker run --env DOCKER_HOST=…`."
-        )
-    for variable in ("DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH"):
-        if os.environ.get(variable):
-            raise ToolError(
-                f"{variable}={os.environ[variable]!r} is for engines on the network, which this script does not set up. Unset it."
-            )
-
-
-def make_run_command(name: str, port: int) -> list[str]:
-    """Return the documented `docker run` with everything that the calling environment asks for."""
-    socket = os.environ.get("DOCKER_HOST", "").removeprefix("unix://") or SOCKET
-    command = ["docker", "run", "--name", name, "--restart", "unless-stopped", "--publish", f"{port}:8080"]
-    command += ["--sysctl", "net.ipv4.ip_forward=0", "--volume", f"{socket}:{SOCKET}", "--volume", f"{data_volume(name)}:/data"]
-    user_config = Path(os.environ.get("MLHUB_USER_CONFIG") or ROOT / "jupyterhub_user_config.py")
-    if user_config.is_file():
-        command += ["--volume", f"{user_config.resolve()}:/resources/jupyterhub_user_config.py:ro"]
-    elif os.environ.get("MLHUB_USER_CONFIG"):
-        raise ToolError(f"MLHUB_USER_CONFIG={str(user_config)!r} is not a file.")
-    if os.environ.get("MLHUB_SSL_DIR"):
-        command += ["--volume", f"{Path(os.environ['MLHUB_SSL_DIR']).resolve()}:/resources/ssl:ro"]
-    for variable in documented_variables():
-        value = os.environ.get(variable)
-        if value is None or variable.startswith("DOCKER_"):
-            continue
-        if variable.endswith("_FILE") and variable.removesuffix("_FILE") in documented_variables():
-            target = f"/run/secrets/{variable.removesuffix('_FILE').lower()}"
-            command += ["--volume", f"{Path(value).resolve()}:{target}:ro", "--env", f"{variable}={target}"]
-        else:
-            # Only the name: docker takes the value from this process's environment, so no secret is in argv.
-            command += ["--env", variable]
+def make_run_command(name: str, port: int, data: str, handover: Handover) -> list[str]:
+    """Return the documented `docker run` with everything that is handed over; values are in its environment, not in its words."""
+    command = ["docker", "run", "--name", name, "--restart", "unless-stopped"]
+    command += ["--publish", f"{port}:8080", "--sysctl", "net.ipv4.ip_forward=0"]
+    # At /data in any case: the image declares a volume there, and each container would leave behind one of its own.
+    places = [f"{data_volume(name)}:{place}" for place in dict.fromkeys(["/data", data])]
+    for mount in (*places, *handover.mounts):
+        command += ["--volume", mount]
+    for variable in handover.variables:
+        command += ["--env", variable]
     return [*command, HUB.tag]
 
 
-def documented_variables() -> list[str]:
-    """Return every variable that the image knows, read from the settings' source, and all MLHUB_* of the environment."""
-    tree = ast.parse((ROOT / "mlhub" / "settings.py").read_text())
-    fields = next(node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == "Settings").body
-    names = {node.target.id.upper() for node in fields if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)}
-    secrets = {"MLHUB_ADMIN_PASSWORD_FILE", "CONFIGPROXY_AUTH_TOKEN_FILE", "JPY_COOKIE_SECRET_FILE"}
-    ours = {name for name in os.environ if name.startswith("MLHUB_")} - {
-        "MLHUB_PORT",
-        "MLHUB_CACHE",
-        "MLHUB_USER_CONFIG",
-        "MLHUB_SSL_DIR",
-        "MLHUB_RUN_DIR",
-        "MLHUB_RESOURCES_DIR",
-    }
-    return sorted((names - {"MLHUB_RUN_DIR", "MLHUB_RESOURCES_DIR"}) | secrets | ours)
-
-
-def start_container(name: str, port: int, command: list[str]) -> None:
+def start_container(name: str, port: int, command: list[str], variables: dict[str, str]) -> None:
     """Run the container; a port that is taken gets its own sentence."""
     try:
-        run(*command, quiet=True)
+        run(*command, quiet=True, env={**os.environ, **variables})
     except ToolError as error:
         read("docker", "rm", "--force", name)
         if re.search(r"port is already allocated|address already in use", str(error)):
@@ -195,7 +149,7 @@ def print_welcome(name: str, port: int) -> None:
     base = os.environ.get("MLHUB_BASE_URL", "/").strip("/")
     address = f"{scheme}://{host}:{port}/{base + '/' if base else ''}"
     print(f"\nMLHub answers at {address}")
-    code = read("docker", "exec", name, "cat", "/data/setup-code")
+    code = read("docker", "exec", name, "cat", f"{find_data_directory(os.environ)}/setup-code")
     if code:
         print(f"Set up the administrator (this link works once): {address}hub/signup?setup={code}")
 

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str]) -> int:
     if unknown:
         raise ToolError(f"tests/{unknown[0]} does not exist. Folders: {', '.join(FOLDERS)}")
     folders = named or [folder for folder in FOLDERS if any((ROOT / "tests" / folder).glob("test_*.py"))]
-    python = ensure_environment(ROOT / "docker/requirements/dev.txt", what="the test environment")
+    python = ensure_test_environment()
     failures = [] if named else check(python)
     if check_only:
         return 1 if failures else 0
@@ -65,6 +65,11 @@ def main(arguments: Sequence[str]) -> int:
         failed = max(failed, 1)
     print(f"{passed} passed, {failed} failed, {skipped} skipped", flush=True)
     return 1 if failures else 0
+
+
+def ensure_test_environment() -> Path:
+    """Return the Python that has what the tests and the documentation need."""
+    return ensure_environment(ROOT / "docker/requirements/dev.txt", what="the test environment")
 
 
 def check(python: Path) -> list[str]:
