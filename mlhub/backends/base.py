@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from mlhub.workspace.expiry import LABEL_EXPIRES
 from mlhub.workspace.identity import Identity
@@ -45,9 +46,19 @@ class Workspace:
 
     @property
     def expires_at(self) -> int | None:
-        """When the workspace expires, or None for never."""
+        """When the workspace expires as its labels tell, or None for never; ``find_expiry`` knows whether that was put off."""
         value = self.labels.get(LABEL_EXPIRES, "")
         return int(value) or None if value.isdecimal() else None
+
+
+def find_expiry(workspace: Workspace, state: Mapping[str, Any] | None) -> int | None:
+    """Return when a workspace expires, or None for never.
+
+    ``state`` is its spawner's as the hub's database keeps it, None where there is none. The database has the last word, because not
+    every place can change a label: the label alone counts where the database was lost.
+    """
+    kept = (state or {}).get("expires_at")
+    return workspace.expires_at if kept is None else int(kept) or None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ HTTP server on a loopback address of its own port, so a real hub and proxy can r
 the process, and all is gone with it.
 
 Images with a meaning: ``fake/missing`` can not be pulled, ``fake/dies`` ends before it answers,
-``fake/full`` meets a full disk.
+``fake/full`` meets a full disk, ``fake/slow`` takes a second.
 """
 
 from __future__ import annotations
@@ -152,7 +152,11 @@ class FakeSpawner(WorkspaceSpawnerMixin, Spawner):
     async def start_workspace(self) -> str:
         """Start a workspace and return its URL."""
         environment = {**self.get_env(), "FAKE_IMAGE": self.image}
+        self.start_progress.report(60, "Creating the workspace")
         address = await self.backend.start(self.identity, self.image, self.make_labels(), environment)
+        self.start_progress.report(80, "Waiting for the workspace to answer")
+        if self.image == "fake/slow":
+            await asyncio.sleep(1)
         return f"http://{address.host}:{address.port}"
 
     async def stop_workspace(self, now: bool) -> None:

@@ -1,6 +1,7 @@
 """``mlhub policy``: check a policy file, explain a decision, print the JSON schema.
 
-Promise: nothing is changed, and no hub needs to run. What the user config says in ``c.Spawner`` is not known here.
+Promise: nothing is changed, and no hub needs to run. What the user config says in ``c.Spawner``, who is in which group and
+what runs is not known here, and the output says so.
 """
 
 from __future__ import annotations
@@ -70,7 +71,9 @@ def explain_policy(chosen: argparse.Namespace) -> int:
     policy = load_policy(file) if file.exists() else SitePolicy()
     person = Person(chosen.user, tuple(chosen.group), chosen.admin)
     print(f"Policy: {file}" if file.exists() else f"Policy: there is no {file}, so the built-in defaults hold")
-    print(f"Person: {person.name}{', administrator' if person.is_admin else ''}; groups: {', '.join(person.groups) or 'none'}")
+    groups = ", ".join(person.groups) or "not known here, name them with --group"
+    print(f"Person: {person.name}{', administrator' if person.is_admin else ', taken for no administrator'}; groups: {groups}")
+    print("Totals: this workspace alone is held against them; what runs is not known here (POST /hub/api/policy/explain counts it)")
     try:
         options = WorkspaceOptions.from_form(_read_pairs(chosen.options))
         decision = decide(policy, person, options, host=_make_host(chosen), defaults=SpawnerDefaults(image=image))

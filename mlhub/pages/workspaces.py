@@ -106,7 +106,14 @@ class WorkspaceHandler(WorkspaceAPIHandler):
             spawner.expires_at = probe.extend(days)
             spawner.orm_spawner.state = spawner.get_state()
             self.db.commit()
+            await self._note_expiry(spawner)
             self.answer(await self.make_model(spawner, probe))
+
+    async def _note_expiry(self, spawner: Any) -> None:
+        try:
+            await spawner.note_expiry()
+        except MLHubError as error:  # the database holds
+            self.log.warning("The new expiry of %s stands in the hub's database alone: %s", spawner._log_name, error)
 
     async def make_model(self, spawner: Any, probe: Any) -> dict[str, Any]:
         """Make the model of one workspace."""
@@ -137,6 +144,8 @@ class WorkspaceUpdateHandler(WorkspaceAPIHandler):
             raise web.HTTPError(409, f"The workspace is busy ({spawner.pending}). Try again when that is done.")
         with self.sentences():
             await spawner.begin_update()
+            spawner.orm_spawner.state = spawner.get_state()
+            self.db.commit()
             await self._restart(spawner, server_name)
 
     async def _restart(self, spawner: Any, server_name: str) -> None:
@@ -180,12 +189,14 @@ class PolicyExplainHandler(WorkspaceAPIHandler):
     def explain(self, spawner: Any, server: str, body: dict[str, Any]) -> dict[str, Any]:
         """Decide without counting anything."""
         owner, site = spawner.make_person(), spawner.site
+        policy = site.policy  # read first: only then it is known whether the file is good
         # Whoever asks is an administrator; the question is about somebody who may not be one.
         person = Person(owner.name, owner.groups, bool(spawner.user.admin or body.get("admin")))
-        about = {"user": person.name, "groups": list(person.groups), "admin": person.is_admin, "policy": str(site.policy_file.path)}
+        about: dict[str, Any] = {"user": person.name, "groups": list(person.groups), "admin": person.is_admin}
+        about |= {"policy": str(site.policy_file.path), "problem": site.policy_file.problem}
         try:
             decision = decide(
-                site.policy,
+                policy,
                 person,
                 WorkspaceOptions.from_rest(body.get("options")),
                 host=site.host,
@@ -197,7 +208,7 @@ class PolicyExplainHandler(WorkspaceAPIHandler):
             return {**about, "granted": False, "fields": error.fields, "rules": error.rules}
         except OptionsError as error:
             return {**about, "granted": False, "fields": {"options": str(error)}, "rules": {}}
-        return {**about, "granted": True, "decision": decision.explain(), "problem": site.policy_file.problem}
+        return {**about, "granted": True, "decision": decision.explain()}
 
 
 # Tasks that nobody waits for; the loop itself keeps no reference.

@@ -80,8 +80,9 @@ class CatalogueImage(StrictModel):
     options: OptionList | None = Field(
         default=None, description="Options that people may set with this image. Unset: all that their rules allow."
     )
-    needs_root: Flag = Field(
-        default=False, description="The image starts as root and steps down by itself, so it can not run where workspaces may not be root."
+    needs_root: Flag | None = Field(
+        default=None,
+        description="The image starts as root and steps down by itself, so it can not run where workspaces may not be root. Unset: no, or what `image_settings` say.",
     )
 
 

@@ -10,9 +10,10 @@ arrive together are decided one after the other; threads or processes that share
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from mlhub.errors import OptionsError
 from mlhub.workspace import values
 from mlhub.workspace.choices import (
     ChosenImage,
@@ -27,6 +28,7 @@ from mlhub.workspace.choices import (
     choose_shared_memory,
     choose_volume,
     find_barrier,
+    find_maximum,
 )
 from mlhub.workspace.gpus import choose_gpus, count_gpus
 from mlhub.workspace.options import FieldsError, WorkspaceOptions
@@ -52,6 +54,10 @@ CHOICES: Mapping[str, Callable[[Request], tuple[Any, Reason]]] = {
     "days_to_live": choose_days,
     "is_mount_volume": choose_volume,
 }
+
+# What can change while a workspace runs, and all that one which runs may keep without asking for it.
+CHANGEABLE = ("cpu_limit", "mem_limit")
+KEPT = (*CHANGEABLE, "shm_size", "gpus", "is_mount_volume")
 
 
 @dataclass(frozen=True)
@@ -144,6 +150,41 @@ def decide(
     raise FieldsError({name: refusal.sentence for name, refusal in refusals.items()}, rules)
 
 
+def decide_kept(
+    policy: SitePolicy,
+    asked: WorkspaceOptions,
+    found: Mapping[str, Any],
+    decision: Decision,
+    *,
+    host: Host = Host(),  # noqa: B008 - frozen
+    defaults: SpawnerDefaults = SpawnerDefaults(),  # noqa: B008 - frozen
+    held: Iterable[Holding] = (),
+    server: str = "",
+) -> Decision | None:
+    """Decide about a workspace that runs already and holds ``found`` (as options), where ``decision`` is what a fresh one would get.
+
+    What was not ``asked`` it keeps; CPU and memory, which change while it runs, are cut to what may be had now. None where the rest is
+    more than that or other than what was asked, or where a total does not allow it: then only a fresh one will do.
+    """
+    given = asked.to_user_options()
+    try:
+        has = WorkspaceOptions.from_rest(found)
+        request = make_request(policy, decision.person, WorkspaceOptions.from_rest({**has.to_user_options(), **given}), host, defaults)
+        request = _cut_amounts(request)
+        kept = {name: CHOICES[name](request) for name in KEPT if name in given or getattr(has, name) is not None}
+    except (Refusal, OptionsError):
+        return None
+    fixed = [name for name in KEPT if name not in CHANGEABLE and getattr(has, name) is not None]
+    if any(name in given and getattr(decision, name) != getattr(has, name) for name in fixed):
+        return None
+    changes = {name: value for name, (value, _) in kept.items()}
+    reasons = {**decision.reasons, **{name: reason for name, (_, reason) in kept.items()}}
+    taken = replace(decision, **changes, reasons=reasons)
+    taken = replace(taken, gpu_count=count_gpus(taken.gpus, host))
+    others = [holding for holding in held if holding.key != (decision.person.name, server)]
+    return None if _find_excesses(taken, policy, request.settings, others, server) else taken
+
+
 def make_request(policy: SitePolicy, person: Person, options: WorkspaceOptions, host: Host, defaults: SpawnerDefaults) -> Request:
     """Put together all that the choices depend on."""
     return Request(
@@ -197,6 +238,14 @@ def _choose_all(request: Request) -> tuple[dict[str, Any], dict[str, Reason], di
         except Refusal as refusal:
             refusals[refusal.field] = refusal
     return chosen, reasons, refusals
+
+
+def _cut_amounts(request: Request) -> Request:
+    for name in CHANGEABLE:
+        value, limit = getattr(request.options, name), find_maximum(request, name)
+        if value is not None and limit is not None and value > limit.value:
+            request = replace(request, options=request.options.model_copy(update={name: limit.value}))
+    return request
 
 
 def _find_excesses(

@@ -12,6 +12,7 @@ start, so the last accepted options are put back and that one ``stop()`` does no
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from jupyterhub.traitlets import ByteSpecification
@@ -19,9 +20,8 @@ from traitlets import List, Unicode, default
 from traitlets.config import LoggingConfigurable
 
 from mlhub.errors import OptionsError, WorkspaceError
-from mlhub.workspace.choices import find_barrier
-from mlhub.workspace.decision import Decision, decide, make_request
-from mlhub.workspace.expiry import extend_expiry, keep_expiry, make_expiry
+from mlhub.workspace.decision import Decision, decide, decide_kept
+from mlhub.workspace.expiry import extend_expiry, limit_expiry, make_expiry, renew_expiry
 from mlhub.workspace.offer import Offer, make_offer
 from mlhub.workspace.options import FieldsError, WorkspaceOptions
 from mlhub.workspace.policy import Host, Person, SpawnerDefaults
@@ -78,6 +78,9 @@ class PolicyEnforcement(_Base):
         """Tell which image the workspace has, and whether there is a newer one."""
         return {"reference": self.image, "update_available": False}
 
+    async def note_expiry(self) -> None:
+        """Write a changed ``expires_at`` where the workspace runs, as far as that can be; the hub's database has the last word."""
+
     async def begin_update(self) -> None:
         """Get the newer image and have the next start take it; raise ``WorkspaceError`` where there is none."""
         raise WorkspaceError(f"The image {self.image!r} has no newer version here.")
@@ -106,15 +109,20 @@ class PolicyEnforcement(_Base):
             custom_images=self.allows_any_image(),
         )
 
-    def make_person(self) -> Person:
-        """Tell whose rules hold: the owner's, and those of administrators where one of them starts, or handed out, the workspace."""
+    def make_person(self, *, counts_grant: bool = True) -> Person:
+        """Tell whose rules hold: the owner's, and those of administrators where one of them asks.
+
+        ``counts_grant``: also where an administrator handed these very options out. That lets the owner start them again; it gives no
+        right to anything else.
+        """
         actor = getattr(self.handler, "current_user", None) if self.handler is not None else None
-        is_admin = bool(self.user.admin or getattr(actor, "admin", False) or self._is_granted())
+        is_admin = bool(self.user.admin or getattr(actor, "admin", False) or (counts_grant and self._is_granted()))
         return Person(self.user.name, tuple(group.name for group in self.user.groups), is_admin)
 
-    def make_offer(self) -> Offer:
-        """List what may be asked now."""
-        return make_offer(self.site.policy, self.make_person(), host=self.site.host, defaults=self.make_defaults())
+    def make_offer(self, *, counts_grant: bool = False) -> Offer:
+        """List what may be asked now; the form counts what was handed out, because it sends that again."""
+        person = self.make_person(counts_grant=counts_grant)
+        return make_offer(self.site.policy, person, host=self.site.host, defaults=self.make_defaults())
 
     def check(self, options: WorkspaceOptions) -> Decision:
         """Decide about options without counting anything; raise ``FieldsError``."""
@@ -158,15 +166,24 @@ class PolicyEnforcement(_Base):
     def reserve(self) -> Decision:
         """Decide about what the hooks left, and count it from now on."""
         site, options = self.site, self._read_options()
-        self.decision = site.ledger.reserve(
+        decision = site.ledger.reserve(
             site.policy, self.make_person(), options, server=self.name, host=site.host, defaults=self.make_defaults()
         )
-        self._holding = self.decision.to_holding(self.name)
-        self.image = self.decision.image.reference
-        self.cpu_limit, self.mem_limit = self.decision.cpu_limit, self.decision.mem_limit
-        self._settled = self._read_traits()
-        self.expires_at = self._plan_expiry(self.decision)
-        return self.decision
+        self._apply(decision)
+        self.expires_at = self._plan_expiry(decision)
+        return decision
+
+    def take_over(self, found: Mapping[str, Any]) -> bool:
+        """Decide about a workspace that runs already, by what it holds, and count that; tell whether it may go on."""
+        site = self.site
+        assert self.decision is not None
+        facts = {"held": site.ledger.list_held(), "host": site.host, "defaults": self.make_defaults(), "server": self.name}
+        kept = decide_kept(site.policy, self._read_options(), found, self.decision, **facts)
+        if kept is None:
+            return False
+        self._apply(kept)
+        site.ledger.record(kept.to_holding(self.name))
+        return True
 
     def accept_options(self) -> None:
         """Remember the options of a start that went well, and whether an administrator chose them."""
@@ -193,7 +210,8 @@ class PolicyEnforcement(_Base):
 
     def extend(self, days: Any) -> int:
         """Put the expiry so many days ahead of now; raise ``FieldsError`` where the policy does not allow it."""
-        self.expires_at = extend_expiry(self.site.policy, self.make_person(), days, self.site.clock(), self.make_defaults())
+        person = self.make_person(counts_grant=False)
+        self.expires_at = extend_expiry(self.site.policy, person, days, self.site.clock(), self.make_defaults())
         return self.expires_at
 
     def describe_limits(self) -> dict[str, str]:
@@ -233,6 +251,11 @@ class PolicyEnforcement(_Base):
         return lambda spawner, options: None
 
     # parts
+
+    def _apply(self, decision: Decision) -> None:
+        self.decision, self._holding = decision, decision.to_holding(self.name)
+        self.image, self.cpu_limit, self.mem_limit = decision.image.reference, decision.cpu_limit, decision.mem_limit
+        self._settled = self._read_traits()
 
     def _read_traits(self) -> dict[str, Any]:
         found = {name: getattr(self, name, None) for name in DECIDED_TRAITS}
@@ -289,12 +312,9 @@ class PolicyEnforcement(_Base):
         if self.expires_at is None or (asked is not None and asked != self.accepted_options.get("days_to_live")):
             return make_expiry(days, now)
         if 0 < self.expires_at <= now:
-            site = self.site
-            request = make_request(site.policy, decision.person, WorkspaceOptions(), site.host, self.make_defaults())
-            if find_barrier(request, "days_to_live", None):
-                raise OptionsError("This workspace has expired. Ask an administrator to start it for you, or for longer.")
-            return make_expiry(days, now)
-        return keep_expiry(self.expires_at, days, now)
+            # What was handed out has run its time: another one is for whoever may choose it now.
+            return renew_expiry(self.site.policy, self.make_person(counts_grant=False), days, now, self.make_defaults())
+        return limit_expiry(self.site.policy, decision.person, self.expires_at, now, self.make_defaults())
 
     def _store_options(self) -> None:
         if self.orm_spawner is not None:

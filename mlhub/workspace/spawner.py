@@ -167,7 +167,7 @@ class WorkspaceSpawnerMixin(PolicyEnforcement):
         if self.handler is None:
             return ""  # SpawnFormHandler asks again, with itself as the handler
         with self.sentences():
-            offer = (await self.make_probe()).make_offer()
+            offer = (await self.make_probe()).make_offer(counts_grant=True)
         if not offer.has_choice:
             return ""
         sent = getattr(self.handler, "sent_fields", None)

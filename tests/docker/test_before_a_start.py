@@ -127,20 +127,74 @@ async def test_a_container_whose_image_has_lost_its_name_starts_all_the_same(hub
     assert client.containers.get(name).id == old
 
 
-async def test_the_host_is_read_from_the_engine_once_for_many(hub, client):
+@pytest.fixture
+def calls(hub):
+    """What the engine is asked from now on, by name."""
+    engine, asked = hub.backend.engine, []
+    call, pull = engine.call, engine.pull
+
+    async def note_call(method, *args, **kwargs):
+        asked.append(method)
+        return await call(method, *args, **kwargs)
+
+    async def note_pull(*args, **kwargs):
+        asked.append("pull")
+        return await pull(*args, **kwargs)
+
+    engine.call, engine.pull = note_call, note_pull
+    return asked
+
+
+HOSTILE = [
+    {"image": "evil/miner:1"},
+    {"image": "../../etc/passwd"},
+    {"image": "127.0.0.1:5000/evil@sha256:" + "0" * 64},
+    {"is_custom_image": True, "custom_image": "evil/miner:1"},
+    {"image": {"a": 1}},
+    {"image": "x" * 5000},
+    {"env": "LD_PRELOAD=/tmp/x.so"},
+    {"env": {"JUPYTERHUB_API_TOKEN": "x"}},
+    {"env": {"NVIDIA_VISIBLE_DEVICES": "all"}},
+    {"env": {"A": "\0"}},
+    {"env": "no equals sign"},
+    {"env": {f"N{number}": "x" for number in range(5000)}},
+    {"volumes": {"/": "/host"}},
+    {"privileged": True},
+]
+
+
+async def test_hostile_images_and_environments_are_refused_before_the_engine_is_asked_for_anything_but_its_facts(hub, client, calls):
+    before_refusal = []
+    for number, options in enumerate(HOSTILE):
+        spawner = hub.user(f"user{number}").get_or_create_spawner("", "")
+        put_back = spawner.put_back_options
+
+        def note_and_put_back(error, put_back=put_back):
+            before_refusal.append(list(calls))  # afterwards JupyterHub itself looks whether there is something to stop
+            put_back(error)
+
+        spawner.put_back_options = note_and_put_back
+        calls.clear()
+        with pytest.raises(web.HTTPError) as caught:
+            await spawner.user.spawn("", options=options)
+        assert caught.value.status_code == 400
+        assert not {"create_container", "create_network", "create_volume", "pull", "start"} & set(calls)
+    assert len(before_refusal) == len(HOSTILE)
+    assert all(set(asked) <= {"info"} for asked in before_refusal), before_refusal
+    assert list_all(hub, client) == []
+    calls.clear()
+    await hub.start("alice", options={"env": {"A": "1"}})
+    assert {"inspect_image", "create_container", "start"} <= set(calls)
+
+
+async def test_the_host_is_read_from_the_engine_once_for_many(hub, client, calls):
     info = client.info()
     spawner = hub.user("alice").get_or_create_spawner("", "")
     host = await spawner.read_host()
     assert (host.cpus, host.memory_bytes) == (info["NCPU"], info["MemTotal"])
     assert host.gpus in ((), None) or host.gpus[0].startswith("GPU-")
-    calls = []
-    real = spawner.backend.engine.call
-
-    async def count(method, *args, **kwargs):
-        calls.append(method)
-        return await real(method, *args, **kwargs)
-
-    spawner.backend.engine.call = count
+    assert "info" in calls
+    calls.clear()
     for _ in range(10):
         await spawner.read_host()
     assert calls == []

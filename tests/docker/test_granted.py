@@ -1,10 +1,14 @@
 """What a workspace was granted, seen on the engine: each limit, what holds it, and what a changed choice costs."""
 
+import itertools
+import time
+
 import pytest
 from tornado import web
 
 from mlhub.backends.docker.arguments import make_create_arguments
 from mlhub.workspace.identity import Identity
+from tests.docker.conftest import eventually
 
 MIB = 2**20
 UUIDS = ["GPU-11111111-2222-3333-4444-555555555555", "GPU-66666666-7777-8888-9999-000000000000"]
@@ -15,9 +19,22 @@ def alice(hub):
     return Identity(hub.hub_name, "alice").container
 
 
+@pytest.fixture
+def set_policy(hub, tmp_path):
+    """Write a policy in a file of its own: with it comes a ledger that knows of nothing, as after a loss of the database."""
+    numbers = itertools.count()
+
+    def write(text):
+        file = tmp_path / f"policy-{next(numbers)}.yaml"
+        file.write_text(text)
+        hub.spawner.policy_file = str(file)
+
+    return write
+
+
 async def test_each_limit_arrives_at_the_engine(hub, client, alice):
     options = {"cpu_limit": 0.5, "mem_limit": "300M", "shm_size": "32M", "env": {"COURSE": "ml"}, "days_to_live": 2}
-    await hub.start("alice", options=options)
+    spawner = await hub.start("alice", options=options)
     container = client.containers.get(alice)
     host = container.attrs["HostConfig"]
     assert (host["CpuQuota"], host["CpuPeriod"], host["Memory"], host["ShmSize"]) == (50_000, 100_000, 300 * MIB, 32 * MIB)
@@ -25,7 +42,7 @@ async def test_each_limit_arrives_at_the_engine(hub, client, alice):
     assert host["PidsLimit"] == 4096
     assert not host["DeviceRequests"]
     assert "COURSE=ml" in container.attrs["Config"]["Env"]
-    assert int(container.labels["expiration_timestamp_seconds"]) > 0
+    assert int(container.labels["expiration_timestamp_seconds"]) == spawner.expires_at > time.time() + 86_400
 
 
 async def test_without_a_choice_the_hub_keeps_a_core_and_a_gibibyte(hub, client, alice):
@@ -90,6 +107,23 @@ async def test_gpus_that_the_engine_can_not_give_are_a_sentence_and_leave_nothin
         await hub.start("alice", options={"gpus": "0"})
     assert "can not give GPUs to containers" in caught.value.jupyterhub_message
     assert not client.containers.list(all=True, filters={"label": f"mlhub.origin={hub.hub_name}"})
+
+
+async def test_what_the_catalogue_says_of_an_image_is_how_its_container_is_made(hub, client, image, run_in, alice, set_policy):
+    set_policy(f"images:\n  - {{name: tiny, image: '{image}', port: 9123, mount_point: /data, notebook_dir: /data}}\n")
+    hub.spawner.environment = {"PORT": "9123"}  # the tiny image listens where it is told
+    spawner = await hub.start("alice", options={"image": "tiny"})
+    container = client.containers.get(alice)
+    (mount,) = container.attrs["Mounts"]
+    assert (mount["Type"], mount["Name"], mount["Destination"]) == ("volume", Identity(hub.hub_name, "alice").volume(1), "/data")
+    assert container.labels["mlhub.port"] == "9123"
+    assert "JUPYTERHUB_SERVICE_URL=http://0.0.0.0:9123/user/alice/" in container.attrs["Config"]["Env"]
+    assert any("/data" in word for word in [*container.attrs["Config"]["Cmd"], *container.attrs["Config"]["Env"]])
+    assert (await spawner.backend.address(Identity(hub.hub_name, "alice"))).port == 9123  # it has answered there, else there were no start
+    assert run_in(alice, "sh", "-c", "echo precious > /data/kept")[0] == 0
+    await hub.stop("alice")
+    await hub.start("alice", options={"image": "tiny", "shm_size": "16M"})
+    assert run_in(alice, "cat", "/data/kept") == (0, "precious\n")
 
 
 # what holds
@@ -217,3 +251,73 @@ async def test_a_container_that_holds_its_files_itself_survives_the_loss_of_its_
     client.networks.get(identity.network).remove()
     await hub.start("alice")
     assert run_in(alice, "cat", "/workspace/data") == (0, "precious\n")
+
+
+# what runs although hub and database know nothing of it
+
+
+def describe(client, name):
+    container = client.containers.get(name)
+    host = container.attrs["HostConfig"]
+    return container.attrs["State"]["StartedAt"], host["CpuQuota"], host["Memory"], host["ShmSize"]
+
+
+async def test_what_runs_with_more_cpu_and_memory_than_today_s_maximum_is_cut_while_it_runs(hub, client, alice, set_policy):
+    set_policy("everyone: {cpu_limit: {max: 1}, mem_limit: {max: 1G}}")
+    await hub.start("alice", options={"cpu_limit": 1, "mem_limit": "1G", "shm_size": "32M"})
+    started, *amounts = describe(client, alice)
+    assert amounts == [100_000, 1024 * MIB, 32 * MIB]
+    set_policy("everyone: {cpu_limit: {max: 0.5}, mem_limit: {max: 512M}}")
+    hub.reset_database()
+    spawner = await hub.start("alice")
+    assert describe(client, alice) == (started, 50_000, 512 * MIB, 32 * MIB)
+    assert spawner.describe_limits() == {"cpu_limit": "0.5", "mem_limit": "512M", "gpus": "0"}
+
+
+async def test_what_runs_within_the_policy_goes_on_as_it_is_and_counts_as_what_it_holds(hub, client, alice, set_policy):
+    set_policy("everyone: {mem_limit: {max: 1G}}")
+    await hub.start("alice", options={"cpu_limit": 0.5, "mem_limit": "300M", "shm_size": "64M", "env": {"COURSE": "ml"}})
+    before = describe(client, alice)
+    # None of this takes anything away from anybody: other defaults, other variables, another image for those who ask for none.
+    set_policy("everyone: {mem_limit: {default: 128M, max: 1G}, shm_size: {default: 16M}, total: {mem_limit: 400M}, options: [mem_limit]}")
+    hub.spawner.environment = {"SITE": "changed"}
+    hub.spawner.workspace_images = ["fake/other"]
+    hub.reset_database()
+    spawner = await hub.start("alice")
+    assert describe(client, alice) == before
+    assert spawner.describe_limits()["mem_limit"] == "300M"
+    with pytest.raises(web.HTTPError, match="400M of memory in all"):
+        await hub.start("alice", "second", options={"mem_limit": "128M"})
+
+
+async def test_what_runs_with_more_than_may_be_had_and_can_not_change_is_created_anew_with_its_data(hub, client, alice, run_in, set_policy):
+    await hub.start("alice", options={"shm_size": "64M", "mem_limit": "300M"})
+    run_in(alice, "sh", "-c", "echo precious > /workspace/data")
+    set_policy("everyone: {shm_size: {default: 16M, max: 32M}, mem_limit: {max: 1G}}")
+    hub.reset_database()
+    await hub.start("alice")
+    assert describe(client, alice)[3] == 16 * MIB
+    assert run_in(alice, "cat", "/workspace/data") == (0, "precious\n")
+
+
+async def test_what_runs_other_than_somebody_asks_now_is_created_anew(hub, client, alice):
+    await hub.start("alice", options={"shm_size": "64M", "env": {"A": "1"}})
+    for options in ({"shm_size": "32M"}, {"shm_size": "32M", "env": {"A": "2"}}):
+        hub.reset_database()
+        before = describe(client, alice)
+        await hub.start("alice", options=options)
+        assert describe(client, alice)[0] != before[0]
+    assert "A=2" in client.containers.get(alice).attrs["Config"]["Env"]
+    assert describe(client, alice)[3] == 32 * MIB
+
+
+async def test_memory_that_is_in_use_is_taken_back_all_the_same(hub, client, alice, run_in, set_policy):
+    await hub.start("alice", options={"mem_limit": "400M", "shm_size": "16M"})
+    take = "import pathlib, time; x = bytearray(b'x') * (250 * 2**20); pathlib.Path('/tmp/taken').touch(); time.sleep(600)"
+    client.containers.get(alice).exec_run(["python3", "-c", take], detach=True)
+    await eventually(lambda: run_in(alice, "test", "-e", "/tmp/taken")[0] == 0, what="the memory is taken")
+    set_policy("everyone: {mem_limit: {max: 128M}}")
+    hub.reset_database()
+    spawner = await hub.start("alice")
+    assert describe(client, alice)[2] == 128 * MIB
+    assert await spawner.poll() is None

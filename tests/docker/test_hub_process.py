@@ -92,6 +92,10 @@ class HubProcess:
         assert status in (201, 202), (status, answer, self.read_log())
         self.wait_for(lambda: (self.server(user, name) or {}).get("ready"), f"{user} is ready", seconds=30)
 
+    def wait_for_stop(self, user):
+        self.ask("DELETE", f"/users/{user}/server")
+        self.wait_for(lambda: not self.server(user), f"{user} has stopped", seconds=20)
+
 
 @pytest.fixture
 def hub_process(tmp_path, hub_name, image, client, wait_for):
@@ -257,6 +261,43 @@ def test_a_hub_that_is_killed_in_the_middle_of_an_update_ends_with_one_container
     wait_for(is_back, "the workspace is back", 60, every=1)
     assert client.containers.get(identity.container).id == old
     assert list_names() == [f"/{identity.container}"]
+
+
+def test_an_update_that_waits_for_the_next_start_outlives_the_hub(hub_process, moving, client):
+    hub_process.start()
+    hub_process.start_server("alice")
+    name = Identity(hub_process.hub_name, "alice").container
+    old = client.containers.get(name).image.id
+    hub_process.wait_for_stop("alice")
+    newer = moving()
+    status, answer = hub_process.ask("POST", "/users/alice/server/workspace/update", {})
+    assert (status, answer) == (200, {"message": "The next start takes the new image."})
+    hub_process.end(signal.SIGKILL)
+    hub_process.start()
+    assert client.containers.get(name).image.id == old
+    hub_process.start_server("alice")
+    taken = client.containers.get(name)
+    assert taken.image.id == newer.id
+    hub_process.wait_for_stop("alice")
+    moving("ENV AGAIN=1")  # the mark is gone with the start that took it
+    hub_process.start_server("alice")
+    assert client.containers.get(name).id == taken.id
+
+
+def test_what_runs_still_counts_after_the_hub_was_killed_and_started_again(hub_process, tmp_path, wait_for):
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("everyone: {total: {servers: 1}}\n")
+    hub_process.spawner["policy_file"] = str(policy)
+    hub_process.start()
+    hub_process.start_server("alice")
+    hub_process.end(signal.SIGKILL)
+    hub_process.start()
+    wait_for(lambda: (hub_process.server("alice") or {}).get("ready"), "the workspace is found again", seconds=20)
+    status, answer = hub_process.ask("POST", "/users/alice/servers/second", {})
+    assert status == 400, answer
+    assert "1 workspace at once, 1 already do" in answer["message"]
+    hub_process.wait_for_stop("alice")
+    hub_process.start_server("alice", "second")
 
 
 class Browser:

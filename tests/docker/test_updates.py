@@ -85,10 +85,10 @@ async def test_an_update_takes_the_newer_image_and_keeps_data_and_options(hub, a
 
 
 async def test_a_stopped_workspace_can_be_updated_too(hub, alice, run_in):
-    spawner = await start(hub, alice, run_in)
+    await start(hub, alice, run_in)
     newer = alice.publish()
     await hub.stop("alice")
-    await spawner.begin_update()
+    await hub.user("alice").spawners[""].begin_update()  # as the REST handler does; the one that stopped is gone
     await hub.start("alice")
     assert alice.get().image.id == newer.id
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
+
+from tests.unit.test_policy_examples import read_example
 
 POLICY = """
 images:
   - {name: small, image: "fake/small:1", description: One core is enough}
   - {name: large, image: "fake/large:1"}
   - {name: broken, image: "fake/dies"}
+  - {name: slow, image: "fake/slow"}
 everyone:
-  images: [small, broken]
+  images: [small, broken, slow]
   cpu_limit: {default: 1, max: 2}
   mem_limit: {default: 1G, max: 2G}
   days_to_live: {default: 2, max: 5}
@@ -27,6 +31,7 @@ groups:
 admins:
   images: ["*"]
   cpu_limit: {max: 8}
+  days_to_live: {max: 20}
   total: {servers: unlimited, cpu_limit: unlimited}
 """
 
@@ -199,20 +204,66 @@ def test_an_administrator_hands_out_what_its_owner_could_not_choose_and_the_owne
     assert person.start(person.name, {"image": "large", "cpu_limit": 8}).status_code == 400
 
 
-def test_what_runs_still_counts_after_the_hub_was_started_again(workspace_hub):
-    server = workspace_hub("c.JupyterHub.cleanup_servers = False", policy=POLICY)
+def test_what_runs_is_written_down_for_a_hub_that_starts_again(workspace_hub):
+    """That such a hub counts it is seen where workspaces outlive the hub: tests/docker/test_hub_process.py."""
+    server = workspace_hub(policy=POLICY)
     admin = server.service()
     client = admin.make_person("anna")
     assert client.start("anna", {"cpu_limit": 2}).status_code == 201
-    state = server.query("select state from spawners")
-    assert '"holding"' in state[0][0]
+    holding = json.loads(server.query("select state from spawners")[0][0])["holding"]
+    assert (holding["user"], holding["cpu_limit"], holding["mem_limit"]) == ("anna", 2, 2**30)
+    client.stop("anna")
+    assert "holding" not in json.loads(server.query("select state from spawners")[0][0])
+
+
+HAND_OUT = read_example("policy-hand-out")
+
+
+def test_what_was_handed_out_gives_its_owner_no_right_to_more(workspace_hub):
+    server = workspace_hub("c.Authenticator.admin_users = {'boss'}", policy=HAND_OUT)
+    admin = server.service()
+    boss, owner = admin.make_person("boss"), admin.make_person("max")
+    path, handed = "users/max/server/workspace", {"image": "large", "cpu_limit": 4, "days_to_live": 90}
+    assert boss.start("max", handed).status_code == 201
+    model = owner.get(path).json()
+    assert (model["may_extend"], model["most_days"]) == (False, 30)
+    for days in (365, 91, 30, 0):
+        refused = owner.patch(path, json={"days_to_live": days})
+        assert refused.status_code == 400, refused.text
+        assert "days_to_live" in refused.json()["fields"]
+    assert owner.get(path).json()["expires_at"] == model["expires_at"]
+    assert owner.get("users/max/options-schema").json()["properties"] == {}
+    as_admin = boss.get(path).json()
+    assert (as_admin["may_extend"], as_admin["most_days"]) == (True, 365)
+    assert "days_to_live" in boss.get("users/max/options-schema").json()["properties"]
+    extended = boss.patch(path, json={"days_to_live": 365})
+    assert extended.status_code == 200, extended.text
+    assert extended.json()["remaining_seconds"] > 364 * 86_400
+    # What was handed out may be started again as it is, and expires as the administrator said.
+    assert owner.stop("max").status_code == 204
+    assert owner.start("max", handed).status_code == 201
+    assert owner.get(path).json()["expires_at"] == extended.json()["expires_at"]
+
+
+def test_an_owner_puts_what_was_handed_out_off_within_their_own_rule(admin, person):
+    boss, path = admin.make_person("boss"), f"users/{person.name}/server/workspace"
+    assert boss.start(person.name, {"image": "large", "cpu_limit": 8, "days_to_live": 20}).status_code == 201
+    model = person.get(path).json()
+    assert (model["may_extend"], model["most_days"]) == (True, 5)
+    for days in (365, 20, 6):
+        assert person.patch(path, json={"days_to_live": days}).status_code == 400
+    schema = person.get(f"users/{person.name}/options-schema").json()["properties"]
+    assert any(kind.get("maximum") == 2 for kind in schema["cpu_limit"]["anyOf"])
+    assert "is_custom_image" not in schema
+    assert person.patch(path, json={"days_to_live": 5}).status_code == 200
+    assert boss.patch(path, json={"days_to_live": 20}).status_code == 200
 
 
 def test_the_schema_shows_what_may_be_asked(admin, person):
     schema = person.get(f"users/{person.name}/options-schema")
     assert schema.status_code == 200
     properties = schema.json()["properties"]
-    assert properties["image"]["anyOf"][0]["enum"] == ["small", "fake/small:1", "broken", "fake/dies"]
+    assert properties["image"]["anyOf"][0]["enum"] == ["small", "fake/small:1", "broken", "fake/dies", "slow", "fake/slow"]
     assert any(kind.get("maximum") == 2 for kind in properties["cpu_limit"]["anyOf"])
     boss = admin.make_person("boss")
     assert "is_custom_image" in boss.get(f"users/{person.name}/options-schema").json()["properties"]
@@ -233,12 +284,24 @@ def test_explain_is_for_administrators_and_names_the_rule(admin, person):
     assert granted["granted"]
     assert granted["decision"]["cpu_limit"]["value"] == "2"
     assert granted["decision"]["cpu_limit"]["rule"] == "everyone.cpu_limit.max"
-    assert ":8" in granted["decision"]["cpu_limit"]["place"]
+    assert ":9" in granted["decision"]["cpu_limit"]["place"]
     refused = admin.post("policy/explain", json={"user": person.name, "options": {"cpu_limit": 3, "image": "large"}}).json()
     assert not refused["granted"]
     assert set(refused["fields"]) == {"cpu_limit", "image"}
     as_admin = admin.post("policy/explain", json={"user": person.name, "admin": True, "options": {"cpu_limit": 3}}).json()
     assert as_admin["granted"]
+
+
+def test_explain_tells_that_the_file_is_broken_whether_it_grants_or_refuses(hub, admin, person):
+    try:
+        hub.policy("everyone:\n  cpu_limit: {max: lots}\n")
+        for cores, is_granted in ((2, True), (3, False)):
+            answer = admin.post("policy/explain", json={"user": person.name, "options": {"cpu_limit": cores}}).json()
+            assert answer["granted"] is is_granted
+            assert "policy.yaml:2" in answer["problem"]
+    finally:
+        hub.policy(POLICY)
+    assert admin.post("policy/explain", json={"user": person.name, "options": {"cpu_limit": 3}}).json()["problem"] == ""
 
 
 @pytest.mark.parametrize("body", [[], "x", {"user": 1}, {"usr": "a"}, {"user": "a", "options": [], "admin": "yes"}, {"user": ["a"]}])
@@ -276,19 +339,48 @@ def test_the_owner_sees_what_is_left_and_puts_the_expiry_off_within_the_policy(p
     assert person.get(path).json()["expires_at"] == extended.json()["expires_at"]
 
 
-def test_a_restart_does_not_put_the_expiry_off(person):
+def test_a_restart_leaves_the_expiry_where_it_was(person):
     assert person.start(person.name, {"days_to_live": 1}).status_code == 201
     path = f"users/{person.name}/server/workspace"
     before = person.get(path).json()["expires_at"]
     person.stop(person.name)
     assert person.start(person.name).status_code == 201
     assert person.get(path).json()["expires_at"] == before
+    put_off = person.patch(path, json={"days_to_live": 4}).json()["expires_at"]
+    person.stop(person.name)
+    assert person.start(person.name).status_code == 201
+    assert person.get(path).json()["expires_at"] == put_off > before
 
 
-def test_progress_of_a_failed_start_ends_with_its_sentence(person):
+def read_progress(client):
+    """Read a start's stream of events to its end."""
+    with client.get(f"users/{client.name}/server/progress", stream=True, headers={"Accept": "text/event-stream"}) as answer:
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["Content-Type"].startswith("text/event-stream")
+        lines = [line.decode() for line in answer.iter_lines() if line.startswith(b"data:")]
+    return [json.loads(line.removeprefix("data:")) for line in lines]
+
+
+def test_progress_of_a_start_tells_its_steps_and_ends_with_where_it_is_ready(hub, person):
+    with ThreadPoolExecutor(1) as pool:
+        start = pool.submit(person.start, person.name, {"image": "slow"})
+        hub.wait_until(lambda: (person.get_server(person.name) or {}).get("pending") == "spawn", "the start")
+        events = read_progress(person)
+        assert start.result().status_code in (201, 202)
+    assert [event["message"] for event in events[1:3]] == ["Creating the workspace", "Waiting for the workspace to answer"]
+    numbers = [event["progress"] for event in events]
+    assert numbers == sorted(numbers)
+    assert (events[-1]["ready"], numbers[-1]) == (True, 100)
+    assert events[-1]["url"].endswith(f"/user/{person.name}/")
+
+
+def test_progress_of_a_failed_start_ends_with_its_sentence(hub, person):
     answer = person.start(person.name, {"image": "broken"})
     assert answer.status_code == 503
     assert "fake: cannot start" in answer.json()["message"]
+    (event,) = read_progress(person)
+    assert event["failed"]
+    assert "fake: cannot start" in event["message"]
 
 
 HOOKS = """

@@ -5,9 +5,11 @@ from __future__ import annotations
 import http.cookiejar
 import json
 import re
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -15,23 +17,43 @@ import pytest
 from tests.image.conftest import CONFIG, TEST_IMAGE, Hub, docker
 
 MEBIBYTE = 2**20
+UUIDS = ["GPU-11111111-2222-3333-4444-555555555555", "GPU-66666666-7777-8888-9999-000000000000"]
 POLICY = f"""
 images:
   - {{name: small, image: "{TEST_IMAGE}"}}
+  - {{name: bare, image: "{TEST_IMAGE}", options: [mem_limit]}}
   - {{name: forbidden, image: "mltooling/ml-workspace:latest"}}
 everyone:
-  images: [small]
+  images: [small, bare]
+  custom_images: ["example.org/team/*"]
+  options: [image, cpu_limit, mem_limit, shm_size, gpus, env, days_to_live]
   cpu_limit: {{default: 0.5, max: 1}}
   mem_limit: {{default: 256M, max: 512M}}
   shm_size: {{default: 32M, max: 64M}}
-  gpus: {{max: 0}}
+  gpus: {{max: 1, devices: [0]}}
   days_to_live: {{default: 2, max: 5}}
-  env: {{deny: [SECRET_*]}}
+  env: {{allow: [COLOUR*, SECRET_*], deny: [SECRET_*]}}
   total: {{servers: 2}}
+groups:
+  greens: {{cpu_limit: {{max: 0.75}}}}
+  crowd: {{group_total: {{mem_limit: 400M}}}}
+users:
+  eve: {{mem_limit: {{max: 300M}}}}
+  sam: {{total: {{cpu_limit: 0.75, mem_limit: 500M}}}}
+  vera: {{total: {{volumes: 1}}}}
+  nora: {{total: {{volumes: 0}}}}
 """
+# Facts of the site: who is in which group, and GPUs that this engine does not have, so that only the policy can refuse them.
+SITE = (
+    CONFIG
+    + f"""
+c.JupyterHub.load_groups = {{"greens": {{"users": ["gina"]}}, "crowd": {{"users": ["carla", "clara"]}}}}
+c.DockerSpawner.host_gpus = {UUIDS!r}
+"""
+)
 # What a careless site writes: it hands whatever the person sent to the spawner.
 CARELESS = (
-    CONFIG
+    SITE
     + """
 def hand_on(spawner, options):
     for name in ("image", "cpu_limit", "mem_limit"):
@@ -41,8 +63,14 @@ def hand_on(spawner, options):
 def ask_for_more(spawner):
     if spawner.user.name == "greedy":
         spawner.mem_limit = "64G"
+    if spawner.user.name == "hasty":
+        spawner.cpu_limit = 64
     if spawner.user.name == "sneaky":
         spawner.user_options = {"cpu_limit": 64}
+    if spawner.user.name == "painter":
+        spawner.image = "mltooling/ml-workspace:latest"
+    if spawner.user.name == "modest":
+        spawner.cpu_limit, spawner.mem_limit, spawner.image = 0.25, "128M", "mlhub-test-workspace:latest"
 
 c.Spawner.apply_user_options = hand_on
 c.Spawner.pre_spawn_hook = ask_for_more
@@ -59,16 +87,35 @@ ATTACKS: list[dict[str, Any]] = [
     {"mem_limit": "1G"},
     {"mem_limit": "9" * 400},
     {"shm_size": "65M"},
-    {"gpus": "all"},
-    {"gpus": "0"},
+    {"gpus": "1"},
+    {"gpus": "0,1"},
+    {"gpus": UUIDS[1]},
+    {"gpus": ",".join(UUIDS)},
     {"days_to_live": "6"},
     {"days_to_live": "0"},
     {"env": "SECRET_KEY=1"},
     {"env": "JUPYTERHUB_API_TOKEN=1"},
     {"env": "LD_PRELOAD=/tmp/x.so"},
+    {"env": "OTHER=1"},
+    {"is_mount_volume": "false"},
+    {"image": "bare", "cpu_limit": "0.25"},
+    {"image": "bare", "env": "COLOUR=blue"},
+    {"is_custom_image": "true", "custom_image": "example.org/other/image:1"},
+    {"is_custom_image": "true", "custom_image": "evil/example.org/team/image"},
+    {"is_custom_image": "true", "custom_image": "example.org/teammate"},
     {"privileged": "true"},
     {"volumes": "/:/host"},
 ]
+# What is no harm for everybody is refused to these.
+OTHERS: list[tuple[str, dict[str, Any]]] = [
+    ("gina", {"cpu_limit": "1"}),
+    ("eve", {"mem_limit": "301M"}),
+    ("sam", {"cpu_limit": "1", "mem_limit": "128M"}),
+    ("sam", {"mem_limit": "512M"}),
+    ("nora", {}),
+    ("carla", {"mem_limit": "401M"}),
+]
+EVERY_ATTACK = [*(("mallory", options) for options in ATTACKS), *OTHERS]
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +127,7 @@ def policy_file(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=["plain", "careless"])
 def limited(request, make_hub, policy_file) -> Hub:
-    config = CONFIG if request.param == "plain" else CARELESS
+    config = SITE if request.param == "plain" else CARELESS
     return make_hub(config, mounts=(f"{policy_file}:/resources/policy.yaml:ro",))
 
 
@@ -136,9 +183,8 @@ def assert_within_policy(container: dict[str, Any]) -> None:
     assert not names & {"SECRET_KEY", "LD_PRELOAD"}
 
 
-@pytest.mark.parametrize("options", ATTACKS, ids=lambda options: "-".join(options)[:40] + "-" + str(next(iter(options.values())))[:12])
-def test_no_attack_through_either_door_makes_a_container(limited, options):
-    user = "mallory"
+@pytest.mark.parametrize(("user", "options"), EVERY_ATTACK, ids=lambda part: part if isinstance(part, str) else str(part)[:60])
+def test_no_attack_through_either_door_makes_a_container(limited, user, options):
     limited.request("POST", f"/hub/api/users/{user}", b"")
     status, _, body = limited.request("POST", f"/hub/api/users/{user}/server", {"user_options": options})
     assert status == 400, body
@@ -158,7 +204,8 @@ def test_what_is_granted_through_either_door_is_what_the_engine_was_told(limited
         assert container["HostConfig"]["Memory"] == 300 * MEBIBYTE
         assert container["HostConfig"]["ShmSize"] == 48 * MEBIBYTE
         assert "COLOUR=blue" in container["Config"]["Env"]
-        assert int(container["Config"]["Labels"]["expiration_timestamp_seconds"]) > 0
+        told = limited.api("GET", f"users/{user}/server/workspace")["expires_at"]
+        assert int(container["Config"]["Labels"]["expiration_timestamp_seconds"]) == told
         limited.stop_workspace(user)
 
 
@@ -172,14 +219,63 @@ def by_form(hub: Hub, user: str, options: dict[str, Any]) -> None:
     assert code == 200, page[:2000]
 
 
-def test_the_site_s_own_hook_gets_no_more_either(make_hub, policy_file):
+def ask_refused(hub: Hub, user: str, options: dict[str, Any], server: str = "") -> str:
+    """Ask for a start that is refused, and return the sentence."""
+    status, _, body = hub.request("POST", f"/hub/api/users/{user}/servers/{server}", {"user_options": options})
+    assert status == 400, body
+    return str(json.loads(body)["message"])
+
+
+def test_what_these_people_may_have_is_granted_to_them_and_no_more_beside_it(limited, wait_for):
+    """The twins of the attacks above that are refused to some alone, and the sums over what runs."""
+    granted = [("gina", {"cpu_limit": "0.75"}), ("eve", {"mem_limit": "300M"}), ("sam", {"cpu_limit": "0.5", "mem_limit": "300M"})]
+    granted += [("vera", {}), ("carla", {"mem_limit": "300M"}), ("max", {"image": "bare", "mem_limit": "128M"})]
+    for user, options in granted:
+        by_rest(limited, user, options)
+    limited.request("POST", "/hub/api/users/clara", b"")
+    for user, _ in granted:
+        wait_for(lambda user=user: limited.is_workspace_ready(user), f"the workspace of {user} is ready", 60)
+    assert "0.75 CPUs in all" in ask_refused(limited, "sam", {"cpu_limit": "0.5", "mem_limit": "128M"}, "second")
+    assert "500M of memory in all" in ask_refused(limited, "sam", {"cpu_limit": "0.25", "mem_limit": "256M"}, "second")
+    assert "1 volume at once" in ask_refused(limited, "vera", {}, "second")
+    assert "The group crowd may have 400M" in ask_refused(limited, "clara", {"mem_limit": "128M"})
+    code, page = Person(limited, "clara").submit({"mem_limit": "128M"})
+    assert (code, "The group crowd may have 400M" in page) == (400, True), page[:2000]
+    found = {each["Config"]["Labels"]["mlhub.user"]: each for each in inspect(limited)}
+    for user, _ in granted:
+        assert_within_policy(found[user])
+        limited.stop_workspace(user)
+    assert found["gina"]["HostConfig"]["CpuQuota"] == 75_000
+    assert found["eve"]["HostConfig"]["Memory"] == 300 * MEBIBYTE
+    assert "clara" not in found
+
+
+def test_a_gpu_that_is_allowed_comes_as_far_as_a_created_container(limited):
+    """This engine has none to give: the twin of the attacks is its own refusal to start what was created."""
+    limited.request("POST", "/hub/api/users/gustav", b"")
+    began = str(int(time.time()))
+    status, _, body = limited.request("POST", "/hub/api/users/gustav/server", {"user_options": {"gpus": "0"}})
+    assert status == 503, body
+    assert "can not give GPUs to containers" in json.loads(body)["message"]
+    told = docker(
+        "events", "--since", began, "--until", str(int(time.time()) + 1), "--filter", "event=create", "--filter", "label=mlhub.user=gustav"
+    )
+    assert "container create" in told
+
+
+def test_the_site_s_own_hook_gets_no_more_either(make_hub, policy_file, wait_for):
     hub = make_hub(CARELESS, mounts=(f"{policy_file}:/resources/policy.yaml:ro",))
-    for user in ("greedy", "sneaky"):
+    for user, words in (("greedy", "at most"), ("hasty", "at most"), ("sneaky", "at most"), ("painter", "not offered")):
         hub.request("POST", f"/hub/api/users/{user}", b"")
-        status, _, body = hub.request("POST", f"/hub/api/users/{user}/server", {})
-        assert status == 400, body
-        assert "at most" in json.loads(body)["message"]
+        assert words in ask_refused(hub, user, {})
+        code, page = Person(hub, user).submit({})
+        assert (code, words in page) == (400, True), page[:2000]
     assert hub.containers() == []
+    by_rest(hub, "modest", {"cpu_limit": "1"})
+    wait_for(lambda: hub.is_workspace_ready("modest"), "the workspace is ready", 60)
+    (container,) = inspect(hub)
+    assert_within_policy(container)
+    assert (container["HostConfig"]["CpuQuota"], container["HostConfig"]["Memory"]) == (25_000, 128 * MEBIBYTE)
 
 
 def test_stale_options_of_a_more_generous_policy_start_nothing(make_hub, tmp_path):
@@ -187,7 +283,7 @@ def test_stale_options_of_a_more_generous_policy_start_nothing(make_hub, tmp_pat
     folder.mkdir()
     file = folder / "policy.yaml"
     file.write_text(POLICY)
-    hub = make_hub(CONFIG, mounts=(f"{folder}:/etc/mlhub:ro",), POLICY_FILE="/etc/mlhub/policy.yaml")
+    hub = make_hub(SITE, mounts=(f"{folder}:/etc/mlhub:ro",), POLICY_FILE="/etc/mlhub/policy.yaml")
     hub.start_workspace("stella", options={"user_options": {"mem_limit": "512M"}})
     hub.stop_workspace("stella")
     fresh = folder / "policy.new"
@@ -196,14 +292,17 @@ def test_stale_options_of_a_more_generous_policy_start_nothing(make_hub, tmp_pat
     status, _, body = hub.request("POST", "/hub/api/users/stella/server", b"")
     assert status == 400, body
     assert "at most 256M" in json.loads(body)["message"]
+    stella = Person(hub, "stella")
+    code, page = stella.open("/hub/spawn/stella")
+    assert 'value="512M"' in page, page[:3000]  # the form shows what is stored, and sends it again
+    code, page = stella.submit({"mem_limit": "512M"})
+    assert (code, "at most 256M" in page) == (400, True), page[:2000]
     assert not any(each["State"]["Running"] for each in inspect(hub))
     hub.start_workspace("stella", options={"user_options": {"mem_limit": "128M"}})
     assert inspect(hub)[0]["HostConfig"]["Memory"] == 128 * MEBIBYTE
 
 
 def test_a_quota_holds_when_twenty_starts_arrive_at_once(limited):
-    from concurrent.futures import ThreadPoolExecutor
-
     user = "swarm"
     limited.request("POST", f"/hub/api/users/{user}", b"")
     with ThreadPoolExecutor(20) as pool:
@@ -211,6 +310,22 @@ def test_a_quota_holds_when_twenty_starts_arrive_at_once(limited):
     assert sum(status in (201, 202) for status in answers) == 2, answers
     assert sum(status == 400 for status in answers) == 18, answers
     limited.wait_for(lambda: sum(limited.is_workspace_ready(user, f"s{number}") for number in range(20)) == 2, "two are ready", 60)
+    assert len([each for each in inspect(limited) if each["Config"]["Labels"]["mlhub.user"] == user]) == 2
+
+
+def test_a_quota_holds_when_twenty_forms_arrive_at_once(limited):
+    user = "flock"
+    person = Person(limited, user)
+    xsrf = read_xsrf(person.open(f"/hub/spawn/{user}")[1])
+    with ThreadPoolExecutor(20) as pool:
+        codes = list(pool.map(lambda number: person.open(f"/hub/spawn/{user}/s{number}", {"_xsrf": xsrf})[0], range(20)))
+    assert set(codes) <= {200, 400}, codes  # a start that is not refused within a second is told on the next page
+
+    def are_decided() -> bool:
+        servers = limited.api("GET", f"users/{user}")["servers"].values()
+        return not any(server["pending"] for server in servers) and sum(server["ready"] for server in servers) == 2
+
+    limited.wait_for(are_decided, "two are ready and nothing is pending", 60)
     assert len([each for each in inspect(limited) if each["Config"]["Labels"]["mlhub.user"] == user]) == 2
 
 

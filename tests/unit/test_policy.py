@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from fnmatch import fnmatchcase
 
 import jsonschema
 import pytest
@@ -10,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlhub.errors import OptionsError
-from mlhub.workspace.decision import Ledger, decide
-from mlhub.workspace.expiry import extend_expiry, keep_expiry, make_expiry, remaining_seconds
+from mlhub.workspace.decision import Ledger, decide, decide_kept
+from mlhub.workspace.expiry import extend_expiry, keep_expiry, limit_expiry, make_expiry, remaining_seconds, renew_expiry
 from mlhub.workspace.offer import make_offer, make_options_schema
 from mlhub.workspace.options import FieldsError, WorkspaceOptions
 from mlhub.workspace.policy import Host, Person, SitePolicy, SpawnerDefaults
@@ -336,6 +338,76 @@ def test_a_workspace_expires_so_many_days_after_it_was_made_and_not_later_when_s
     assert (remaining_seconds(5000, 1000), remaining_seconds(500, 1000), remaining_seconds(0, 1000)) == (4000, 0, None)
 
 
+HANDED_OUT = """
+everyone: {options: [], days_to_live: {max: 30}}
+admins: {options: [days_to_live], days_to_live: {max: 365}}
+users: {bob: {options: [days_to_live]}}
+"""
+
+
+def test_what_was_handed_out_and_has_expired_is_not_the_owners_to_begin_again():
+    policy = read_policy(HANDED_OUT)
+    with pytest.raises(OptionsError, match="has expired"):
+        renew_expiry(policy, ALICE, 365, now=1000)
+    # Who may choose the days gets those of their own rule, and an administrator those that were asked.
+    assert renew_expiry(policy, Person("bob"), 365, now=1000) == 1000 + 30 * DAY
+    assert renew_expiry(policy, Person("bob"), None, now=1000) == 1000 + 30 * DAY
+    assert renew_expiry(policy, Person("bob"), 2, now=1000) == 1000 + 2 * DAY
+    assert renew_expiry(policy, Person("alice", is_admin=True), 365, now=1000) == 1000 + 365 * DAY
+
+
+def test_what_was_put_off_stays_so_when_started_again_unless_the_policy_became_stricter():
+    stored = 1000 + 20 * DAY
+    assert limit_expiry(read_policy("everyone: {days_to_live: {default: 2, max: 30}}"), ALICE, stored, now=1000) == stored
+    assert limit_expiry(read_policy("everyone: {days_to_live: {max: 7}}"), ALICE, stored, now=1000) == 1000 + 7 * DAY
+    assert limit_expiry(read_policy("everyone: {days_to_live: {max: 7}}"), ALICE, 0, now=1000) == 1000 + 7 * DAY
+    assert limit_expiry(read_policy(""), ALICE, 0, now=1000) == 0
+
+
+# what runs although nobody knows of it
+
+
+def keep(text, found, held=(), **asked):
+    """Decide about a workspace of alice that runs with what was found; None where only a fresh one will do."""
+    policy, options = read_policy(text), WorkspaceOptions.from_rest(asked)
+    facts = {"host": HOST, "defaults": DEFAULTS, "held": held}
+    return decide_kept(policy, options, found, decide(policy, ALICE, options, **facts), **facts)
+
+
+FOUND = {"cpu_limit": 2, "mem_limit": 2 * GIB, "shm_size": 64 * MIB, "gpus": ["0", "1"], "is_mount_volume": True}
+
+
+def test_what_runs_keeps_what_was_not_asked_and_cpu_and_memory_are_cut_to_what_may_be_had():
+    kept = keep("everyone: {cpu_limit: {default: 1, max: 4}, shm_size: {default: 16M}, options: [cpu_limit]}", FOUND)
+    assert (kept.cpu_limit, kept.mem_limit, kept.shm_size, kept.gpus, kept.gpu_count) == (2, 2 * GIB, 64 * MIB, ("0", "1"), 2)
+    assert kept.to_holding("").gpus == 2
+    cut = keep("everyone: {cpu_limit: {max: 1}, mem_limit: {max: 512M}}", FOUND)
+    assert (cut.cpu_limit, cut.mem_limit, cut.gpu_count) == (1, 512 * MIB, 2)
+    assert keep("", FOUND, cpu_limit=1, mem_limit="1G").to_holding("").mem_limit == GIB
+    # Where the engine tells no limit, or the site sets it for all, a fresh decision is what holds.
+    assert keep("everyone: {mem_limit: {default: 1G}}", {"gpus": []}).mem_limit == GIB
+
+
+@pytest.mark.parametrize(
+    ("text", "asked"),
+    [
+        ("everyone: {gpus: {max: 1}}", {}),
+        ("everyone: {gpus: {max: 0}}", {}),
+        ("everyone: {gpus: {devices: [2]}}", {}),
+        ("everyone: {shm_size: {max: 32M}}", {}),
+        ("everyone: {mem_limit: {max: 32M}}", {}),  # shared memory counts as memory
+        ("everyone: {total: {gpus: 1}}", {}),
+        ("everyone: {group_total: {mem_limit: 2G}, mem_limit: {default: 1G}}", {}),
+        ("", {"gpus": "0"}),
+        ("", {"shm_size": "32M"}),
+        ("", {"is_mount_volume": False}),
+    ],
+)
+def test_what_runs_with_more_than_may_be_had_or_other_than_was_asked_does_not_go_on(text, asked):
+    assert keep(text, FOUND, held=[Holding("bob", "", mem_limit=512 * MIB)], **asked) is None
+    assert keep("everyone: {gpus: {max: 2}, shm_size: {max: 64M}}", FOUND, gpus="0,1", shm_size="64M", is_mount_volume=True)
+
+
 def test_an_owner_puts_the_expiry_off_within_the_policy():
     policy = read_policy("everyone: {days_to_live: {max: 7}}")
     assert extend_expiry(policy, ALICE, "7", now=1000) == 1000 + 7 * DAY
@@ -370,10 +442,26 @@ def test_the_offer_shows_what_may_be_chosen_with_defaults_and_maxima():
 
 # properties
 
-QUICK = settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-DEEP = settings(max_examples=10_000, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# Drawing costs far more than deciding: each of a thousand draws is put together to ten decisions.
+TEN_THOUSAND = settings(max_examples=1_000, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 CORES = st.sampled_from([0.01, 0.5, 1, 2, 4, 8, 16, 1000])
 SIZES = st.sampled_from(["16M", "64M", "1G", "4G", "8G", "16G", "64G"])
+CATALOGUES = {
+    "none": (None, ["*"], ["registry.example.org/*"], ["*/r:1"], []),
+    "three": (
+        [
+            {"name": "base", "image": "registry.example.org/base:1"},
+            {"name": "r", "image": "registry.example.org/r:1", "options": ["cpu_limit", "gpus"]},
+            {"name": "secret", "image": "example.org/secret:1", "options": []},
+        ],
+        ["*"],
+        ["base"],
+        ["r", "base"],
+        [],
+    ),
+}
+TOTAL = {"servers": [1, 2, "unlimited"], "cpu_limit": [1, 2, 8], "mem_limit": ["1G", "4G"], "gpus": [0, 1, 3], "volumes": [0, 1]}
+TOTALS_RULE = st.fixed_dictionaries({}, optional={name: st.sampled_from(limits) for name, limits in TOTAL.items()})
 
 
 def amounts(values):
@@ -385,20 +473,35 @@ def amounts(values):
     )
 
 
-RULES = st.fixed_dictionaries(
-    {},
-    optional={
+def make_rules(patterns, **more):
+    """Generate rules whose images are some of these lists of patterns."""
+    names = ["image", "cpu_limit", "mem_limit", "gpus", "env", "days_to_live", "is_mount_volume", "shm_size"]
+    keys = {
+        "images": st.sampled_from(patterns),
         "cpu_limit": amounts(CORES),
         "mem_limit": amounts(SIZES),
         "shm_size": amounts(SIZES),
         "days_to_live": st.sampled_from([{"max": 3}, {"default": 2}, {"default": 0}, {"max": "unlimited"}]),
         "gpus": st.sampled_from([{"max": 0}, {"max": 1}, {"default": "all"}, {"devices": [1, 2]}, {"default": "0,1", "max": 1}]),
-        "options": st.lists(st.sampled_from(["image", "cpu_limit", "mem_limit", "gpus", "env"]), unique=True),
+        "env": st.sampled_from([{"allow": ["A"]}, {"allow": ["*"], "deny": ["A*"]}, {"deny": ["B"]}, {"deny": []}, {"allow": []}]),
+        "options": st.sampled_from([names, names[:2], names[2:6], names[1:], []]),
         "custom_images": st.sampled_from([True, False, ["example.org/*"]]),
-        "total": st.sampled_from([{"servers": 1}, {"cpu_limit": 2}, {"mem_limit": "4G", "gpus": 1}]),
-    },
-)
-POLICIES = st.fixed_dictionaries({"everyone": RULES, "groups": st.dictionaries(st.sampled_from("ab"), RULES), "admins": RULES})
+        "total": TOTALS_RULE,
+    }
+    return st.fixed_dictionaries({}, optional={**keys, **more})
+
+
+def make_policies(catalogue):
+    """Generate policies over one catalogue."""
+    images, *patterns = catalogue
+    shared = make_rules(patterns, group_total=TOTALS_RULE)
+    parts = {"everyone": shared, "groups": st.dictionaries(st.sampled_from("ab"), shared), "admins": make_rules(patterns)}
+    parts["users"] = st.dictionaries(st.sampled_from(["alice", "bob"]), make_rules(patterns), max_size=1)
+    return st.fixed_dictionaries(parts if images is None else {"images": st.just(images), **parts})
+
+
+POLICIES = st.sampled_from(list(CATALOGUES.values())).flatmap(make_policies)
+CHOICES_OF_IMAGES = ["registry.example.org/base:1", "registry.example.org/r:1", "base", "r", "secret", "example.org/secret:1", "evil/x"]
 OPTIONS = st.fixed_dictionaries(
     {},
     optional={
@@ -407,13 +510,21 @@ OPTIONS = st.fixed_dictionaries(
         "shm_size": SIZES,
         "days_to_live": st.sampled_from([0, 1, 3, 4, 1000]),
         "gpus": st.sampled_from(["all", "none", "0", "2", "0,1", "GPU-aaaa", "GPU-zzzz", "7"]),
-        "image": st.sampled_from(["registry.example.org/base:1", "registry.example.org/r:1", "evil/x", "example.org/y"]),
-        "env": st.sampled_from(["A=1", {"B": "2"}]),
+        "image": st.sampled_from([*CHOICES_OF_IMAGES, "example.org/y"]),
+        "env": st.sampled_from(["A=1", {"B": "2"}, {"A": "1", "B": "2"}]),
         "is_mount_volume": st.booleans(),
     },
 )
 PEOPLE = st.builds(Person, st.just("alice"), st.lists(st.sampled_from("abc"), unique=True).map(tuple), st.booleans())
 HOSTS = st.sampled_from([HOST, Host(), Host(cpus=1, memory_bytes=GIB, gpus=()), Host(2, 4 * GIB, None)])
+HOLDINGS = [
+    Holding("alice", "x", ("a",), cpu_limit=1, mem_limit=GIB, gpus=1, volumes=1),
+    Holding("alice", "y", (), cpu_limit=0.5, mem_limit=2 * GIB, gpus=0, volumes=0),
+    Holding("alice", "", ("a", "b"), None, None, None, volumes=1),  # what is started again: it counts for nothing
+    Holding("bob", "x", ("a",), None, None, None),
+    Holding("eve", "x", ("b",), cpu_limit=1, mem_limit=GIB, gpus=1, volumes=1),
+]
+HELD = st.lists(st.sampled_from(HOLDINGS), unique=True, max_size=3)
 
 
 MAXIMA = ("cpu_limit", "mem_limit", "shm_size", "days_to_live", "gpus")
@@ -422,7 +533,18 @@ MAXIMA = ("cpu_limit", "mem_limit", "shm_size", "days_to_live", "gpus")
 def list_rules(data, person):
     """List by plain means the rules that match, in their order."""
     groups = [rule for group, rule in data["groups"].items() if group in person.groups]
-    return [data["everyone"], *groups, *([data["admins"]] if person.is_admin else [])]
+    own = [data["users"][person.name]] if person.name in data["users"] else []
+    return [data["everyone"], *groups, *([data["admins"]] if person.is_admin else []), *own]
+
+
+def find_said(data, person, key, otherwise):
+    """Find by plain means what the last matching rule says of a key."""
+    return next((rule[key] for rule in reversed(list_rules(data, person)) if key in rule), otherwise)
+
+
+def find_inner(data, person, key, inner, otherwise):
+    """Find by plain means what the last matching rule says of a key within a key."""
+    return next((rule[key][inner] for rule in reversed(list_rules(data, person)) if inner in rule.get(key, {})), otherwise)
 
 
 def find_maxima(data, person):
@@ -431,18 +553,8 @@ def find_maxima(data, person):
     return SitePolicy.model_validate({"everyone": {key: {"max": value} for key, value in said.items()}}).everyone
 
 
-def find_custom(data, person):
-    """Find by plain means whether some rule lets custom images in."""
-    return any(rule.get("custom_images") for rule in list_rules(data, person))
-
-
-def check_any_decision(data, options, person, host, held):
-    """No decision is above the maximum that applies, whatever was asked; everything else is a refusal with sentences."""
-    policy = SitePolicy.model_validate(data)
-    try:
-        decision = decide(policy, person, WorkspaceOptions.from_rest(options), host=host, defaults=DEFAULTS, held=held)
-    except OptionsError as error:
-        return all(sentence.isprintable() for sentence in error.fields.values())
+def check_amounts(decision, data, person, host):
+    """No amount is above its maximum, and none above the host."""
     parsed = find_maxima(data, person)
     for key in MAXIMA[:4]:
         value = getattr(decision, key)
@@ -453,26 +565,92 @@ def check_any_decision(data, options, person, host, held):
     assert decision.mem_limit is None or decision.shm_size is None or decision.shm_size <= decision.mem_limit
     assert parsed.gpus is None or len(decision.gpus) <= parsed.gpus.max
     assert host.gpus is None or len(decision.gpus) <= len(host.gpus)
-    assert decision.image.entry is not None or person.is_admin or find_custom(data, person)
+
+
+def check_image(decision, data, person):
+    """The image is one of the catalogue that is for this person, or one outside of it where that is allowed."""
+    images = data.get("images") or [{"name": ref, "image": ref} for ref in (DEFAULTS.image, *DEFAULTS.workspace_images)]
+    entry = decision.image.entry
+    if entry is not None:
+        patterns = find_said(data, person, "images", ["*"])
+        assert any(fnmatchcase(entry.name, pattern) for pattern in patterns)
+        assert {"name": entry.name, "image": decision.image.reference}.items() <= next(
+            each.items() for each in images if each["name"] == entry.name
+        )
+        return
+    assert decision.image.reference not in {text for each in images for text in (each["name"], each["image"])}
+    allowed = find_said(data, person, "custom_images", person.is_admin)
+    assert allowed is True or any(fnmatchcase(decision.image.reference, pattern) for pattern in allowed or [])
+
+
+def check_names(decision, data, person):
+    """Each variable is allowed and none is denied."""
+    for name in decision.env:
+        assert any(fnmatchcase(name, pattern) for pattern in find_inner(data, person, "env", "allow", ["*"]))
+        assert not any(fnmatchcase(name, pattern) for pattern in find_inner(data, person, "env", "deny", []))
+
+
+def check_offered(decision, data, person, options, decide_about):
+    """What rule or image do not offer has changed nothing."""
+    offered = find_said(data, person, "options", None)
+    by_image = decision.image.entry.options if decision.image.entry else None
+    for name in options:
+        if (offered is not None and name not in offered) or (by_image is not None and name not in (*by_image, "image")):
+            without = decide_about({key: value for key, value in options.items() if key != name})
+            assert getattr(without, name) == getattr(decision, name), name
+
+
+def check_totals(decision, data, person, held):
+    """With this workspace no sum is above its limit: neither the person's nor that of any group."""
+    own = {name: find_inner(data, person, "total", name, None) for name in TOTAL}
+    rooms = [(own, [each for each in held if each.user == "alice"])]
+    for group, rule in [("", data["everyone"]), *((name, rule) for name, rule in data["groups"].items() if name in person.groups)]:
+        rooms.append((rule.get("group_total", {}), [each for each in held if not group or group in each.groups]))
+    for limits, members in rooms:
+        said = {name: value for name, value in limits.items() if value is not None}
+        parsed = SitePolicy.model_validate({"everyone": {"total": said}}).everyone.total
+        for name in said:
+            field = {"volumes": "volumes", "servers": None}.get(name, name)
+            taken = [1 if field is None else getattr(each, field) for each in [*members, decision.to_holding("")]]
+            amounts_taken = [math.inf if amount is None else amount for amount in taken]
+            assert not amounts_taken[-1] or sum(amounts_taken) <= getattr(parsed, name) + 1e-6, name
+
+
+def check_any_decision(policy, data, options, person, host, held):
+    """No decision is above what the rules say, whatever was asked; everything else is a refusal with sentences."""
+
+    def decide_about(asked, running=held):
+        return decide(policy, person, WorkspaceOptions.from_rest(asked), host=host, defaults=DEFAULTS, held=running)
+
+    try:
+        decision = decide_about(options)
+    except OptionsError as error:
+        return "refused" if all(sentence.isprintable() for sentence in error.fields.values()) else "not printable"
+    check_amounts(decision, data, person, host)
+    check_image(decision, data, person)
+    check_names(decision, data, person)
+    check_offered(decision, data, person, options, decide_about)
+    others = [each for each in held if each.key != ("alice", "")]
+    check_totals(decision, data, person, others)
     assert set(decision.reasons) == set(decision.describe())
     # The same request again, with what it holds now: it does not count twice.
-    again = decide(policy, person, WorkspaceOptions.from_rest(options), host=host, defaults=DEFAULTS, held=[*held, decision.to_holding("")])
-    assert again == decision
-    return True
+    assert decide_about(options, [*others, decision.to_holding("")]) == decision
+    return "granted"
 
 
-HELD = st.sampled_from([(), (Holding("alice", "x", cpu_limit=1, mem_limit=GIB, gpus=1),), (Holding("bob", "x", ("a",), None, None, None),)])
-INPUTS = (POLICIES, OPTIONS, PEOPLE, HOSTS, HELD)
+def test_ten_thousand_decisions_are_never_above_what_the_rules_say():
+    seen = Counter()
 
+    @TEN_THOUSAND
+    @given(POLICIES, st.lists(OPTIONS, min_size=5, max_size=5), PEOPLE, PEOPLE, HOSTS, HELD)
+    def check(data, asked, one, other, host, held):
+        policy = SitePolicy.model_validate(data)
+        for person in (one, other):
+            for options in asked:
+                seen[check_any_decision(policy, data, options, person, host, held)] += 1
 
-@QUICK
-@given(*INPUTS)
-def test_no_decision_is_ever_above_its_maximum(data, options, person, host, held):
-    assert check_any_decision(data, options, person, host, held)
-
-
-@pytest.mark.deep
-@DEEP
-@given(*INPUTS)
-def test_ten_thousand_decisions_are_never_above_their_maximum(data, options, person, host, held):
-    assert check_any_decision(data, options, person, host, held)
+    check()
+    assert set(seen) == {"granted", "refused"}
+    # Where nearly all is refused, or nearly nothing, little was tested.
+    assert min(seen["granted"], seen["refused"]) > 1_000, seen
+    assert seen.total() >= 10_000

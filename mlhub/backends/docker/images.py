@@ -34,8 +34,7 @@ class WorkspaceImage:
         spawner = self.spawner
         spawner.report(0, "Looking for the image")
         found, here = await asyncio.gather(spawner.inspect(), self._find_here())
-        is_due = self.backend.updates.is_due(spawner.identity)
-        is_new = found is None or is_due or found["Config"]["Image"] != spawner.image
+        is_new = found is None or spawner.update_due or found["Config"]["Image"] != spawner.image
         try:
             image = await self.ensure(here)
         except (ImageError, CapacityError) as error:
@@ -95,7 +94,7 @@ class WorkspaceImage:
         if image is None:
             raise WorkspaceError(f"This workspace has the newest image already that {found['Config']['Image']!r} stands for.")
         await self.check(image, found["Config"]["Image"])
-        self.backend.updates.mark(self.spawner.identity)
+        self.spawner.update_due = True
 
     async def describe(self) -> dict[str, Any]:
         """Describe the image that the workspace has, or else the one that its first start takes."""

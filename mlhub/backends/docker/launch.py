@@ -15,7 +15,7 @@ from jupyterhub.utils import url_path_join
 from requests import RequestException
 
 from mlhub.backends.adoption import fits_hub
-from mlhub.backends.docker.arguments import LABEL_CONFIG, LABEL_DECIDED, keeps_data, make_create_arguments
+from mlhub.backends.docker.arguments import LABEL_CONFIG, LABEL_DECIDED, keeps_data, make_create_arguments, read_held, resolve
 from mlhub.backends.docker.container import ASIDE, Clock, Container, read_environment
 from mlhub.backends.docker.entry import has_bundle
 from mlhub.errors import MLHubError, OptionsError
@@ -82,9 +82,9 @@ class Launch:
         return found
 
     async def _run_container(self, found: dict[str, Any] | None, volume: str | None, network: str) -> dict[str, Any] | None:
-        is_update = self.backend.updates.take_mark(self.spawner.identity)
-        if found and not is_update and found["State"]["Running"] and self._fits_hub(found):
-            await self._adopt(found)
+        # Where a container stands aside, an update was cut off: the newer one is here and is tried.
+        is_update = self.spawner.take_update_mark() and self.old is None
+        if found and not is_update and found["State"]["Running"] and self._fits_hub(found) and await self._adopt(found, volume, network):
             return found
         arguments = await make_create_arguments(self.spawner, self.spawner.image_info or {}, volume, network)
         keeps = found is not None and not is_update and self._still_fits(found, arguments)
@@ -193,11 +193,27 @@ class Launch:
                 self.log.warning("The previous container of %s is not removed yet: %s", self.main.name, error)
             await asyncio.sleep(REMOVE_PAUSE_SECONDS)
 
-    async def _adopt(self, found: dict[str, Any]) -> None:
-        self.log.info("Workspace %s runs already and is adopted as it is.", self.main.name)
-        self.spawner.adopt_token(read_environment(found))
+    async def _adopt(self, found: dict[str, Any], volume: str | None, network: str) -> bool:
+        """Go on with a container that runs, as far as what it holds may be had now; CPU and memory change while it runs."""
+        environment = read_environment(found)
+        asked = self.spawner.decision.env if self.spawner.decision else {}
+        site = await resolve(self.spawner, self.spawner.extra_host_config)
+        is_as_asked = all(environment.get(name) == value for name, value in asked.items())
+        if not is_as_asked or not self.spawner.take_over(read_held(found, site)):
+            self.log.warning("%s runs with more than may be had now, or other than was asked, and is created anew.", self.main.name)
+            return False
         if found["State"].get("Paused"):
             await self.engine.call("unpause", found["Id"])
+        arguments = await make_create_arguments(self.spawner, self.spawner.image_info or {}, volume, network)
+        try:
+            await self.main.update_limits(found, arguments["host_config"])
+        except APIError as error:  # a kernel may refuse to take away memory that is in use
+            self.log.warning("The limits of %s can not be changed while it runs (%s): it is started again.", self.main.name, error)
+            await self.main.end(self.spawner.stop_seconds)
+            return False
+        self.log.info("Workspace %s runs already and is adopted.", self.main.name)
+        self.spawner.adopt_token(environment)
+        return True
 
     def _still_fits(self, found: dict[str, Any], arguments: dict[str, Any]) -> bool:
         labels, wanted = found["Config"].get("Labels") or {}, arguments["labels"]

@@ -69,6 +69,7 @@ class MLHubDockerSpawner(SshEntryMixin, WorkspaceSpawnerMixin, DockerSpawner):
     _backends: ClassVar[dict[str, DockerBackend]] = {}
     object_id: str  # DockerSpawner's: the container's id
     image_info: dict[str, Any] | None = None  # of the image that a container made now would have
+    update_due = False  # the next start takes the newest image that is here
     _container: dict[str, Any] | None = None  # as the engine described it last
 
     @property
@@ -183,6 +184,20 @@ class MLHubDockerSpawner(SshEntryMixin, WorkspaceSpawnerMixin, DockerSpawner):
         self.start_progress.report(percent, message)
 
     # newer images
+
+    def take_update_mark(self) -> bool:
+        """Tell whether this start is to take the newest image; the next one is not."""
+        is_due, self.update_due = self.update_due, False
+        return is_due
+
+    def load_state(self, state: dict[str, Any]) -> None:
+        """Read back what get_state wrote."""
+        super().load_state(state)
+        self.update_due = bool(state.get("update_due"))
+
+    def get_state(self) -> dict[str, Any]:
+        """Return what must survive a restart of the hub, an update that waits for the next start, too."""
+        return {**super().get_state(), **({"update_due": True} if self.update_due else {})}
 
     async def find_update(self) -> str | None:
         """Tell where an image newer than the container's is: "local", "registry", or None where none is known."""

@@ -1,4 +1,4 @@
-"""Newer images: whether there is one, and who waits for it.
+"""Newer images: whether there is one, and how to get it.
 
 Promise: a registry that does not answer holds up nobody for longer than ``PATIENCE_SECONDS`` and is never an error;
 it is not asked about an image more often than every ``FRESH_SECONDS``.
@@ -16,7 +16,6 @@ from requests import RequestException
 from mlhub.backends.docker.engine import Engine
 from mlhub.backends.docker.pulls import Listener
 from mlhub.errors import ImageError
-from mlhub.workspace.identity import Identity
 
 FRESH_SECONDS = 600.0
 PATIENCE_SECONDS = 4.0
@@ -25,13 +24,12 @@ log = logging.getLogger(__name__)
 
 
 class Updates:
-    """Look for newer images, and remember which workspaces take one at their next start."""
+    """Look for newer images."""
 
     def __init__(self, engine: Engine) -> None:
         """Nothing is known yet."""
         self.engine = engine
         self._digests: dict[str, tuple[float, asyncio.Task[str]]] = {}
-        self._due: set[Identity] = set()
 
     async def find(self, container: dict[str, Any], asks_registry: bool = True) -> str | None:
         """Tell where an image is that is newer than the container's: "local", "registry", or None where none is known."""
@@ -68,20 +66,6 @@ class Updates:
         if refusal:
             raise refusal
         return None
-
-    def mark(self, identity: Identity) -> None:
-        """Have a workspace's next start take the newest image that is here."""
-        self._due.add(identity)
-
-    def take_mark(self, identity: Identity) -> bool:
-        """Tell whether a workspace is marked, and take the mark away."""
-        is_due = identity in self._due
-        self._due.discard(identity)
-        return is_due
-
-    def is_due(self, identity: Identity) -> bool:
-        """Tell whether a workspace is marked."""
-        return identity in self._due
 
     async def _read_digest(self, reference: str) -> str:
         now = asyncio.get_running_loop().time()
