@@ -12,10 +12,36 @@ from pydantic import AfterValidator, BeforeValidator, SecretStr
 
 HOST_PORT = re.compile(r"(?P<host>\[[0-9a-fA-F:]+\]|[^:\s/]+):(?P<port>\d{1,5})\Z")
 SECRET_HEX = re.compile(r"(?:[0-9a-fA-F]{2}){32,}\Z")
+# The underscore is none of RFC 1123's, but services of Compose are named with it, and certificates and browsers take it.
+HOST_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\Z")
+HOST_NAME_MAX = 253
 
 
 def _split(value: Any) -> Any:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _normalise_names(value: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(map(_normalise_name, value)))
+
+
+def _normalise_name(entry: str) -> str:
+    """Return one spelling of each host name (small letters, IDNA) or address (compressed), the one that a certificate holds."""
+    try:
+        if "%" not in entry:  # a zone means something on one machine only
+            return str(ipaddress.ip_address(entry))
+    except ValueError:
+        pass  # a name, then
+    try:
+        name = entry.lower().removesuffix(".").encode("idna").decode()
+    except UnicodeError:
+        name = ""  # an empty label, one over 63 letters, or characters that no name has
+    labels = name.removeprefix("*.").split(".")
+    if not all(map(HOST_LABEL.match, labels)) or labels[-1].isdigit() or len(name) > HOST_NAME_MAX:
+        raise ValueError(
+            f"has the entry {entry[:300]!r}, which is neither a host name nor an address. Write e.g. hub.example.org,192.0.2.7, without https:// and without a port."
+        )
+    return name
 
 
 def _check_networks(value: tuple[str, ...]) -> tuple[str, ...]:
@@ -83,7 +109,7 @@ def _check_hex(value: SecretStr) -> SecretStr:
     return value
 
 
-Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_normalise_names)]
 Networks = Annotated[tuple[str, ...], BeforeValidator(_split), AfterValidator(_check_networks)]
 PrivateNetwork = Annotated[str, AfterValidator(_check_private_network)]
 Words = Annotated[str, AfterValidator(_check_words)]

@@ -145,10 +145,6 @@ class Settings(BaseModel):
         "", description="URL of the proxy's API where hub and proxy run in containers of their own. Set by the chart."
     )
     mlhub_chart_values: Path | None = Field(None, description="File with what the hub reads of the chart's values. Set by the chart.")
-    mlhub_hub_image: str = Field("", description="Image that brings the SSH server into workspaces on Kubernetes. Set by the chart.")
-    mlhub_hub_image_pull_policy: Literal["", "Always", "IfNotPresent", "Never"] = Field(
-        "", description="Pull policy of `MLHUB_HUB_IMAGE`. Set by the chart."
-    )
 
     mlhub_resources_dir: Path = Field(Path("/resources"), description="Directory of configuration and templates inside the image.")
     mlhub_run_dir: Path = Field(Path("/run/mlhub"), description="Directory for sockets and rendered files; emptied at each boot.")
@@ -173,6 +169,10 @@ class Settings(BaseModel):
                 raise ValueError(
                     f"ADDITIONAL_ARGS={self.additional_args!r} puts the proxy on port {port}, which is {taken[port]}. Choose another port."
                 )
+        if self.chp_public_port == self.chp_api_port:
+            raise ValueError(
+                f"ADDITIONAL_ARGS={self.additional_args!r} puts both sides of the proxy, the public one and its API, on port {self.chp_api_port}. Choose another port for one of them."
+            )
         if not (self.start_nginx or self.start_jhub or self.start_chp or self.start_ssh):
             raise ValueError("START_NGINX, START_JHUB, START_CHP and START_SSH are all off: nothing would run. Leave at least one on.")
         if self.mlhub_bastion_dir and (self.start_nginx or self.start_jhub == self.start_ssh):
@@ -186,6 +186,10 @@ class Settings(BaseModel):
         if self.mlhub_proxy_api_url and self.start_jhub and not self.configproxy_auth_token:
             raise ValueError(
                 f"MLHUB_PROXY_API_URL={self.mlhub_proxy_api_url!r} needs the token that the proxy there knows. Set CONFIGPROXY_AUTH_TOKEN to the same value for both."
+            )
+        if self.mlhub_image_pull_interval_seconds and self.execution_mode == "k8s":
+            raise ValueError(
+                f"MLHUB_IMAGE_PULL_INTERVAL_SECONDS={self.mlhub_image_pull_interval_seconds} is for Docker: on Kubernetes nodes pull images. Unset it; singleuser.image.pullPolicy=Always has them look for a newer image at each start."
             )
 
     @field_serializer("mlhub_admin_password", "configproxy_auth_token", "jpy_cookie_secret", when_used="json")

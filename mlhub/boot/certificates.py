@@ -134,7 +134,7 @@ def _general_name(name: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
-        return x509.DNSName(name.encode("idna").decode())
+        return x509.DNSName(name)
 
 
 def _read_names(certificate: x509.Certificate) -> set[str]:

@@ -6,12 +6,14 @@ Standard library only, so that it costs a few milliseconds; what to ask is in he
 from __future__ import annotations
 
 import json
+import os
 import socket
 import sys
 from pathlib import Path
 
 TIMEOUT_SECONDS = 3.0
-PROBES_FILE = Path("/run/mlhub/health.json")
+# As Settings reads it, which would take longer to import than everything else here.
+PROBES_FILE = Path(os.environ.get("MLHUB_RUN_DIR") or "/run/mlhub", "health.json")
 
 
 def check_probe(probe: dict) -> str | None:

@@ -45,7 +45,8 @@ def make_hub(settings: Settings, token: str) -> Program:
     }
     command = ["python", "-m", "mlhub.hubconfig", "--config", str(settings.mlhub_resources_dir / "jupyterhub_config.py")]
     probe = {"name": "hub", "address": "127.0.0.1:8081", "path": f"{settings.mlhub_base_url}hub/health", "expect": " 200 "}
-    return Program("hub", find_account("hub").wrap(command, _hub_groups(settings)), environment, probe)
+    # It may have a large database to upgrade before it answers.
+    return Program("hub", find_account("hub").wrap(command, _hub_groups(settings)), environment, probe, answer_seconds=None)
 
 
 def make_chp(settings: Settings, addresses: Addresses, token: str) -> Program:

@@ -31,10 +31,11 @@ FAILED_STARTS_UNTIL_FATAL = 5
 RESTART_SECONDS = 0.1
 BACK_OFF_SECONDS = 5.0
 STOP_SECONDS = 8.0
+ANSWER_SECONDS = 60.0  # each of them needs less than one
 
 
 class Program(NamedTuple):
-    """Describe one program: how to start it, what it listens on, how to see that it answers."""
+    """Describe one program: how to start it, what it listens on, how to see that it answers, and how soon it has to (None: whenever)."""
 
     name: str
     command: list[str]
@@ -43,6 +44,7 @@ class Program(NamedTuple):
     sockets: Sequence[Path | str] = ()
     stop_signal: int = signal.SIGTERM
     umask: int = 0o077
+    answer_seconds: float | None = ANSWER_SECONDS
 
 
 class Supervisor:
@@ -102,13 +104,15 @@ class Supervisor:
             if code == EXIT_CONFIGURATION:
                 return self._give_up(f"{program.name} refuses its configuration; the lines above say why.")
             # Killed from outside before it answered says nothing about whether it can start.
-            failures = 0 if answered or code in (-signal.SIGKILL, -signal.SIGTERM) else failures + 1
+            was_killed = answered is False and code in (-signal.SIGKILL, -signal.SIGTERM)
+            failures = 0 if answered or was_killed else failures + 1
             if failures >= FAILED_STARTS_UNTIL_FATAL:
                 return self._give_up(f"{program.name} can not be started ({reason}, {failures} times in a row). The lines above say why.")
             self._say(f"{program.name} {reason}; starting it again")
             self._stopping.wait(RESTART_SECONDS if failures <= 1 else min(BACK_OFF_SECONDS, RESTART_SECONDS * 4**failures))
 
-    def _run_once(self, program: Program) -> tuple[bool, int]:
+    def _run_once(self, program: Program) -> tuple[bool | None, int]:
+        """Return whether it answered before it ended (None: it would not, and was killed), and its exit code."""
         for path in program.sockets:
             Path(path).unlink(missing_ok=True)
         with self._lock:
@@ -122,12 +126,16 @@ class Supervisor:
         _kill_group(process.pid)
         return answered, code
 
-    def _wait_for_answer(self, program: Program, process: subprocess.Popen) -> bool:
+    def _wait_for_answer(self, program: Program, process: subprocess.Popen) -> bool | None:
         began = time.monotonic()
-        while check_probe(program.probe):
+        while sentence := check_probe(program.probe):
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(0.1)
                 return False
+            if program.answer_seconds is not None and time.monotonic() - began > program.answer_seconds:
+                self._say(f"{sentence} after {program.answer_seconds:.0f} s; {program.name} is killed")
+                process.kill()
+                return None
         self._say(f"{program.name} answers after {time.monotonic() - began:.1f} s")
         with self._lock:
             before = len(self._answered)

@@ -12,7 +12,7 @@ from traitlets import TraitError
 from mlhub.bastion.opening import open_bastion
 from mlhub.errors import EXIT_CONFIGURATION, BackendError, MLHubError
 from mlhub.hubconfig.log import RefusalFilter
-from mlhub.pages import spawn, ssh_keys, workspaces
+from mlhub.pages import spawn, ssh_bundle, ssh_keys, workspaces
 from mlhub.pages.static import StaticHandler
 from mlhub.settings import Settings
 
@@ -35,6 +35,7 @@ class MLHub(JupyterHub):
         ours += workspaces.HANDLERS
         ours += spawn.HANDLERS
         ours += ssh_keys.HANDLERS
+        ours += ssh_bundle.HANDLERS
         self.handlers[:0] = self.add_url_prefix(self.hub_prefix, ours)
 
     def init_logging(self) -> None:
@@ -51,6 +52,9 @@ class MLHub(JupyterHub):
         except BackendError as error:
             # The engine may come back by itself; each start tries again and says so to the person.
             self.log.error("%s The hub goes on without it.", error)
+        except MLHubError as error:
+            # Not raised: JupyterHub waits for this as long as init_spawners_timeout, and later loses what is wrong.
+            self._refuse(error)
         return await super().init_spawners()
 
     async def launch_instance_async(self, argv: list[str] | None = None) -> None:

@@ -15,18 +15,27 @@ from mlhub.errors import ConfigurationError
 
 def check_classes(c: Config) -> None:
     """Check spawner and proxy; the authenticator was resolved by the wiring."""
-    check_class("proxy_class", c.JupyterHub.proxy_class, "jupyterhub.proxies", Proxy)
-    check_class("spawner_class", c.JupyterHub.spawner_class, "jupyterhub.spawners", Spawner)
+    find_class("proxy_class", c.JupyterHub.proxy_class, "jupyterhub.proxies", Proxy)
+    find_spawner_class(c)
 
 
-def check_class(trait: str, value: Any, group: str, base: type) -> None:
-    """Check that a value of ``c.JupyterHub.<trait>`` names, or is, a subclass of ``base``.
+def find_spawner_class(c: Config) -> type:
+    """Return the spawner's class.
+
+    Raises ``ConfigurationError`` where there is none.
+    """
+    return find_class("spawner_class", c.JupyterHub.spawner_class, "jupyterhub.spawners", Spawner)
+
+
+def find_class(trait: str, value: Any, group: str, base: type) -> type:
+    """Return the subclass of ``base`` that a value of ``c.JupyterHub.<trait>`` names, or is.
 
     Raises ``ConfigurationError``; ``group`` is the entry point group whose short names are known.
     """
     found = _import(trait, value, group) if isinstance(value, str) else value
     if not (isinstance(found, type) and issubclass(found, base)):
         raise ConfigurationError(f"c.JupyterHub.{trait} = {value!r} is not a subclass of {base.__module__}.{base.__name__}.")
+    return found
 
 
 def _import(trait: str, name: str, group: str) -> Any:

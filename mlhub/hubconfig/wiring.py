@@ -2,39 +2,90 @@
 
 from __future__ import annotations
 
-from typing import Any
-from urllib.parse import quote
+import logging
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlsplit
 
-from traitlets.config import Config, LazyConfigValue
+from pydantic import SecretStr
+from traitlets.config import Config
 
 from mlhub.auth.policy import resolve_authenticator
 from mlhub.errors import ConfigurationError
+from mlhub.hubconfig.classes import find_spawner_class
+from mlhub.hubconfig.sections import MISSING, get, list_configured, list_sections, set_default
 from mlhub.settings import Settings
 from mlhub.workspace.policy_file import PolicyFile
 
-MISSING = object()
+# Which sections reach the hub and the proxy, the most special one last.
+HUB_SECTIONS = ["JupyterHub", "MLHub"]
+PROXY_SECTIONS = ["Proxy", "ConfigurableHTTPProxy", "WatchedProxy"]
+NATIVE = "MLHubNativeAuthenticator"
+SECRET_TRAITS = ("auth_token", "proxy_auth_token", "admin_password")
 
 
-def list_facts(settings: Settings) -> dict[tuple[str, str], tuple[Any, str]]:
-    """Return what the deployment has decided: (class, trait) → (value, where to change it)."""
+class Fact(NamedTuple):
+    """What the deployment has decided: a trait's value, and the place where that is to be changed.
+
+    An ``is_other_name`` is not set, only compared: JupyterHub would let it win over the trait that is.
+    """
+
+    owner: str
+    trait: str
+    value: Any
+    place: str
+    is_other_name: bool = False
+
+
+def list_facts(settings: Settings) -> list[Fact]:
+    """List the facts about hub and proxy."""
     run = settings.mlhub_run_dir
-    facts: dict[tuple[str, str], tuple[Any, str]] = {
-        ("JupyterHub", "base_url"): (settings.mlhub_base_url, "MLHUB_BASE_URL (in the chart: mlhub.baseUrl)"),
-        ("JupyterHub", "hub_ip"): ("0.0.0.0", "nothing: workspaces reach the hub there"),  # noqa: S104
-        ("JupyterHub", "hub_port"): (8081, "nothing: workspaces reach the hub there"),
-        ("ConfigurableHTTPProxy", "should_start"): (False, "START_CHP: the proxy runs beside the hub, not under it"),
-    }
+    inside = "nothing: workspaces reach the hub there"
+    facts = [
+        Fact("JupyterHub", "base_url", settings.mlhub_base_url, "MLHUB_BASE_URL (in the chart: mlhub.baseUrl)"),
+        Fact("JupyterHub", "hub_ip", "0.0.0.0", inside),  # noqa: S104
+        Fact("JupyterHub", "hub_port", 8081, inside),
+        Fact("JupyterHub", "hub_bind_url", "http://0.0.0.0:8081", inside, is_other_name=True),
+        Fact("ConfigurableHTTPProxy", "should_start", False, "START_CHP: the proxy runs beside the hub, not under it"),
+    ]
     if settings.mlhub_proxy_api_url:
-        facts["ConfigurableHTTPProxy", "api_url"] = (settings.mlhub_proxy_api_url, "MLHUB_PROXY_API_URL (the chart sets it)")
+        api_url, place = settings.mlhub_proxy_api_url, "MLHUB_PROXY_API_URL (the chart sets it)"
     elif settings.is_self_contained:
-        facts["ConfigurableHTTPProxy", "api_url"] = (f"http+unix://{quote(f'{run}/chp-api/api.sock', safe='')}", "ADDITIONAL_ARGS")
+        api_url, place = f"http+unix://{quote(f'{run}/chp-api/api.sock', safe='')}", "ADDITIONAL_ARGS"
     else:
-        facts["ConfigurableHTTPProxy", "api_url"] = (f"http://127.0.0.1:{settings.chp_api_port}", "ADDITIONAL_ARGS")
+        api_url, place = f"http://127.0.0.1:{settings.chp_api_port}", "ADDITIONAL_ARGS"
+    facts.append(Fact("ConfigurableHTTPProxy", "api_url", api_url, place))
+    parts = urlsplit(api_url)
+    facts.append(Fact("JupyterHub", "proxy_api_ip", parts.hostname if parts.scheme == "http" else api_url, place, is_other_name=True))
+    facts.append(Fact("JupyterHub", "proxy_api_port", parts.port if parts.scheme == "http" else api_url, place, is_other_name=True))
     if token := _read_proxy_token(settings):
-        facts["ConfigurableHTTPProxy", "auth_token"] = (token, "CONFIGPROXY_AUTH_TOKEN (in the chart: mlhub.secretToken)")
+        place = "CONFIGPROXY_AUTH_TOKEN (in the chart: mlhub.secretToken)"
+        facts.append(Fact("ConfigurableHTTPProxy", "auth_token", token, place))
+        facts.append(Fact("JupyterHub", "proxy_auth_token", token, place, is_other_name=True))
     if settings.mlhub_debug:
-        facts["JupyterHub", "debug"] = (True, "MLHUB_DEBUG (in the chart: mlhub.debug)")
+        facts.append(Fact("JupyterHub", "log_level", "DEBUG", "MLHUB_DEBUG (in the chart: mlhub.debug)"))
     return facts
+
+
+def list_spawner_facts(settings: Settings, owner: str) -> list[Fact]:
+    """List the facts that this deployment's own spawner is told."""
+    facts: dict[str, tuple[Any, str]] = {
+        "hub_name": (settings.hub_name, "HUB_NAME"),
+        "policy_file": (str(settings.policy_file), "POLICY_FILE"),
+        "ssh_folder": (str(settings.data_volume_container / "ssh") if settings.has_bastion else "", "START_SSH"),
+        "ssh_hostnames": (list(settings.mlhub_hostnames), "MLHUB_HOSTNAMES"),
+    }
+    if settings.execution_mode != "k8s":
+        facts["network_pool"] = (settings.mlhub_network_pool, "MLHUB_NETWORK_POOL")
+        facts["network_prefix"] = (settings.mlhub_network_prefix, "MLHUB_NETWORK_PREFIX")
+        facts["host_guard"] = (settings.mlhub_host_guard, "MLHUB_HOST_GUARD")
+    return [Fact(owner, trait, value, place) for trait, (value, place) in facts.items()]
+
+
+def list_spawner_preferences(settings: Settings) -> dict[str, Any]:
+    """List what this deployment's own spawner is told where the site's file says nothing."""
+    if settings.execution_mode == "k8s":
+        return {"stop_seconds": settings.mlhub_stop_seconds}
+    return {"stop_seconds": settings.mlhub_stop_seconds, "image_pull_interval_seconds": settings.mlhub_image_pull_interval_seconds}
 
 
 def apply_facts(c: Config, settings: Settings) -> None:
@@ -42,69 +93,77 @@ def apply_facts(c: Config, settings: Settings) -> None:
 
     Raises ``ConfigurationError`` when the user's file says otherwise; both places are named.
     """
-    for (owner, trait), (value, place) in list_facts(settings).items():
-        configured = _get(c, owner, trait)
-        if configured is MISSING:
-            setattr(c[owner], trait, value)
-        elif _normalise(trait, configured) != value:
-            shown = "another value" if trait == "auth_token" else f"{configured!r}"
-            raise ConfigurationError(
-                f"jupyterhub_user_config.py sets c.{owner}.{trait} to {shown}, but this deployment has decided {'otherwise' if trait == 'auth_token' else repr(value)}. Remove the line; the place to change it is {place}."
-            )
-        else:
-            setattr(c[owner], trait, value)
+    owner = _own_spawner(settings)
+    sections = {"JupyterHub": HUB_SECTIONS, "ConfigurableHTTPProxy": PROXY_SECTIONS, owner: list_sections(find_spawner_class(c), owner)}
+    if get(c, "JupyterHub", "proxy_class") is not MISSING:
+        # What a proxy of the site's own understands by the traits of all proxies is its own affair.
+        sections["ConfigurableHTTPProxy"] = ["ConfigurableHTTPProxy"]
+    for fact in (*list_facts(settings), *list_spawner_facts(settings, owner)):
+        set_fact(c, fact, sections[fact.owner])
     for trait in ("ip", "port", "bind_url"):
-        configured = _get(c, "JupyterHub", trait)
-        if configured is not MISSING and (trait, configured) not in {("port", 8000), ("ip", "")}:
-            raise ConfigurationError(
-                f"jupyterhub_user_config.py sets c.JupyterHub.{trait} to {configured!r}, but nginx serves the one public port 8080. Remove the line and publish another port of the host: --publish 9090:8080"
-            )
+        for name, configured in list_configured(c, HUB_SECTIONS, trait):
+            if (trait, configured) not in {("port", 8000), ("ip", "")}:
+                raise ConfigurationError(
+                    f"jupyterhub_user_config.py sets {name} to {configured!r}, but nginx serves the one public port 8080. Remove the line and publish another port of the host: --publish 9090:8080"
+                )
     # The proxy beside the hub reaches it inside the container, another one by its Service; workspaces reach it under HUB_NAME (the
     # spawner's hub_connect_url).
     c.JupyterHub.setdefault("hub_connect_ip", settings.hub_name if settings.mlhub_proxy_api_url else "127.0.0.1")
     c.JupyterHub.bind_url = f"http://127.0.0.1:8000{settings.mlhub_base_url}"
 
 
+def set_fact(c: Config, fact: Fact, sections: list[str]) -> None:
+    """Set a fact.
+
+    Raises ``ConfigurationError`` when one of the sections says otherwise.
+    """
+    for name, configured in list_configured(c, sections, fact.trait):
+        if _normalise(fact.trait, configured) != _normalise(fact.trait, fact.value):
+            is_secret = fact.trait in SECRET_TRAITS
+            shown, decided = ("another value", "otherwise") if is_secret else (repr(configured), repr(fact.value))
+            raise ConfigurationError(
+                f"jupyterhub_user_config.py sets {name} to {shown}, but this deployment has decided {decided}. Remove the line; the place to change it is {fact.place}."
+            )
+    if not fact.is_other_name:
+        setattr(c[fact.owner], fact.trait, fact.value)
+
+
 def wire(c: Config, settings: Settings) -> None:
     """Join the product's own classes, pages and templates to what was configured."""
-    if _get(c, "JupyterHub", "proxy_class") is MISSING:
+    if get(c, "JupyterHub", "proxy_class") is MISSING:
         c.JupyterHub.proxy_class = "mlhub.hubconfig.proxy.WatchedProxy"
     if settings.mlhub_proxy_api_url:
         c.WatchedProxy.is_elsewhere = True
         # A connection that is kept leads to the pod that is being replaced, as long as that one lives.
-        options = _get(c, "JupyterHubHTTPClient", "connector_options")
+        options = get(c, "JupyterHubHTTPClient", "connector_options")
         c.JupyterHubHTTPClient.connector_options = {"force_close": True, **({} if options is MISSING else options)}
     resources = settings.mlhub_resources_dir
     allow_list = resources / "users" / "dynamic_whitelist.txt" if settings.dynamic_whitelist_enabled else None
     c.JupyterHub.authenticator_class = resolve_authenticator(c.JupyterHub.authenticator_class, allow_list)
-    c.MLHubNativeAuthenticator.setup_directory = str(settings.data_volume_container)
-    c.MLHubNativeAuthenticator.admin_password = settings.mlhub_admin_password
-    c.MLHubNativeAuthenticator.public_address = settings.public_address.removesuffix(settings.mlhub_base_url)
+    wire_native(c, settings)
     _append(c, "JupyterHub", "template_paths", str(resources / "html"))
     # A hub does not start with rules that nobody can read; later the last good ones hold.
     PolicyFile(settings.policy_file).current()
-    spawner = c.MLHubDockerSpawner if settings.execution_mode == "local" else c.MLHubKubernetesSpawner
-    for trait, value in list_spawner_facts(settings).items():
-        setattr(spawner, trait, value)
+    owner = _own_spawner(settings)
+    sections = list_sections(find_spawner_class(c), owner)
+    for trait, value in list_spawner_preferences(settings).items():
+        set_default(c, sections, owner, trait, value)
 
 
-def list_spawner_facts(settings: Settings) -> dict[str, Any]:
-    """Return what this deployment's own spawner is told."""
-    facts = {
-        "hub_name": settings.hub_name,
-        "stop_seconds": settings.mlhub_stop_seconds,
-        "policy_file": str(settings.policy_file),
-        "ssh_folder": str(settings.data_volume_container / "ssh") if settings.has_bastion else "",
-        "ssh_hostnames": list(settings.mlhub_hostnames),
-    }
-    if settings.execution_mode == "k8s":
-        return facts | {"hub_image": settings.mlhub_hub_image, "hub_image_pull_policy": settings.mlhub_hub_image_pull_policy}
-    return facts | {
-        "network_pool": settings.mlhub_network_pool,
-        "network_prefix": settings.mlhub_network_prefix,
-        "host_guard": settings.mlhub_host_guard,
-        "image_pull_interval_seconds": settings.mlhub_image_pull_interval_seconds,
-    }
+def wire_native(c: Config, settings: Settings) -> None:
+    """Tell our own authenticator, where it is the one, what the deployment knows.
+
+    Raises ``ConfigurationError`` for another password than ``MLHUB_ADMIN_PASSWORD``.
+    """
+    sections = list_sections(c.JupyterHub.authenticator_class, NATIVE)
+    if settings.mlhub_admin_password:
+        set_fact(c, Fact(NATIVE, "admin_password", settings.mlhub_admin_password, "MLHUB_ADMIN_PASSWORD"), sections)
+    set_default(c, sections, NATIVE, "setup_directory", str(settings.data_volume_container))
+    set_default(c, sections, NATIVE, "public_address", settings.public_address.removesuffix(settings.mlhub_base_url))
+
+
+def _own_spawner(settings: Settings) -> str:
+    return "MLHubDockerSpawner" if settings.execution_mode == "local" else "MLHubKubernetesSpawner"
 
 
 def _read_proxy_token(settings: Settings) -> str:
@@ -115,18 +174,27 @@ def _read_proxy_token(settings: Settings) -> str:
     return kept.read_text().strip() if kept.exists() else ""
 
 
-def _get(c: Config, owner: str, trait: str) -> Any:
-    section = c.get(owner, {})
-    value = section.get(trait, MISSING) if trait in section else MISSING
-    return MISSING if isinstance(value, LazyConfigValue) else value
-
-
 def _normalise(trait: str, value: Any) -> Any:
-    if trait == "base_url" and isinstance(value, str):
+    """Return one spelling of values that mean the same."""
+    if isinstance(value, SecretStr):
+        return value.get_secret_value()
+    if isinstance(value, (tuple, set)):
+        return list(value)
+    if trait == "log_level":
+        return logging.getLevelName(value) if isinstance(value, int) else str(value).upper()
+    if not isinstance(value, str):
+        return value
+    if trait == "base_url":
         return "/" + value.strip("/") + "/" if value.strip("/") else "/"
+    if trait == "hub_ip":
+        return value or "0.0.0.0"  # noqa: S104
+    if trait == "hub_bind_url":
+        # JupyterHub puts its own path there. https://jupyterhub.readthedocs.io/en/stable/reference/config-reference.html
+        parts = urlsplit(value)
+        return f"{parts.scheme}://{parts.netloc.replace('*', '')}".replace("://:", "://0.0.0.0:")
     return value
 
 
 def _append(c: Config, owner: str, trait: str, value: Any) -> None:
-    configured = _get(c, owner, trait)
+    configured = get(c, owner, trait)
     setattr(c[owner], trait, [*([] if configured is MISSING else configured), value])

@@ -39,6 +39,7 @@ def test_wrong_variables_are_named_with_their_values_and_the_cure(make_brief_hub
         "MLHUB_TRUSTED_PROXIES": "10.0.0.0/8,proxy",
         "DOCKER_HOST": "/var/run/docker.sock",
         "ADDITIONAL_ARGS": "--ip='0.0.0.0",
+        "MLHUB_HOSTNAMES": "hub.example,https://hub.example",
     }
     ended = make_brief_hub(start=False, **wrong).run_until_it_ends()
     for sentence in (
@@ -49,6 +50,7 @@ def test_wrong_variables_are_named_with_their_values_and_the_cure(make_brief_hub
         r"MLHUB_TRUSTED_PROXIES.*'proxy'.*neither an address nor a CIDR range",
         r"DOCKER_HOST='/var/run/docker.sock' is not an engine address",
         r"ADDITIONAL_ARGS=.*can not be split into words",
+        r"MLHUB_HOSTNAMES=.* has the entry 'https://hub.example', which is neither a host name nor an address",
     ):
         assert_one_sentence(ended, sentence)
 
@@ -116,6 +118,8 @@ def test_a_certificate_that_can_not_be_served_is_refused(make_brief_hub, tmp_pat
         ("c.JupyterHub.base_url = '/elsewhere'\n", r"sets c.JupyterHub.base_url to '/elsewhere'.*MLHUB_BASE_URL"),
         ("c.ConfigurableHTTPProxy.should_start = True\n", r"sets c.ConfigurableHTTPProxy.should_start to True.*START_CHP"),
         ("c.ConfigurableHTTPProxy.auth_token = 'hunter2'\n", r"sets c.ConfigurableHTTPProxy.auth_token to another value"),
+        ("c.JupyterHub.proxy_auth_token = 'hunter2'\n", r"sets c.JupyterHub.proxy_auth_token to another value"),
+        ("c.MLHubDockerSpawner.host_guard = True\n", r"sets c.MLHubDockerSpawner.host_guard to True.*MLHUB_HOST_GUARD"),
     ],
 )
 def test_a_wrong_user_config_is_refused_with_a_sentence(make_brief_hub, config, sentence):
@@ -249,6 +253,18 @@ def test_a_program_that_can_not_start_ends_the_container_with_a_sentence(make_br
 def test_a_proxy_on_a_port_that_another_program_has_is_refused(make_brief_hub):
     ended = make_brief_hub(start=False, ADDITIONAL_ARGS="--ip=0.0.0.0 --port=8080").run_until_it_ends()
     assert_one_sentence(ended, r"ADDITIONAL_ARGS=.* puts the proxy on port 8080, which is nginx's")
+
+
+def test_a_proxy_with_one_port_for_both_its_sides_is_refused(make_brief_hub):
+    ended = make_brief_hub(start=False, ADDITIONAL_ARGS="--ip=0.0.0.0 --port=9000 --api-port=9000").run_until_it_ends()
+    assert_one_sentence(ended, r"ADDITIONAL_ARGS=.* puts both sides of the proxy, the public one and its API, on port 9000")
+
+
+def test_a_proxy_that_can_not_listen_ends_the_container_with_a_sentence(make_brief_hub):
+    # TEST-NET-3 (RFC 5737): nothing is sent there, it can only not be bound.
+    ended = make_brief_hub(start=False, ADDITIONAL_ARGS="--ip=203.0.113.1 --port=9000").run_until_it_ends()
+    assert_one_sentence(ended, r"proxy can not listen \(.*EADDRNOTAVAIL.* 203\.0\.113\.1:9000\)\. .* ADDITIONAL_ARGS", WITH_THE_HUB_SECONDS)
+    assert "chp refuses its configuration; the lines above say why. This container ends now." in ended.log
 
 
 def test_a_proxy_on_another_port_is_followed(make_brief_hub):

@@ -51,6 +51,11 @@ def test_a_mounted_pair_is_served_and_its_root_only_key_stays_private(own_hub, f
     assert not own_hub.exec("sh", "-c", "ls /data/ssl 2>/dev/null || true")
 
 
+def test_a_pair_that_comes_as_docker_secrets_is_served(make_brief_hub, folder):
+    hub = make_brief_hub(SSL_ENABLED="true", mounts=(f"{folder}:/run/secrets:ro",))
+    assert read_serial(hub) == serial_of(folder)
+
+
 def test_a_site_with_its_own_certificate_pins_browsers_to_https(own_hub, tls_hub):
     _, headers, _ = own_hub.request("GET", "/hub/login", headers={})
     assert "max-age" in headers["strict-transport-security"]

@@ -53,6 +53,18 @@ def test_a_generated_certificate_is_kept(settings, owner):
     assert certificates.ensure_generated_pair(settings, owner, NOW + datetime.timedelta(days=100)).certificate.read_bytes() == first
 
 
+def test_a_generated_certificate_is_kept_however_its_names_are_written(settings, owner):
+    names = ("münchen.example", "2001:DB8:0::1", "HUB.Example.", "*.example.org", "my_hub")
+    settings = Settings.model_validate({**settings.model_dump(), "mlhub_hostnames": names})
+    pair = certificates.ensure_generated_pair(settings, owner, NOW)
+    first = pair.certificate.read_bytes()
+    assert certificates.ensure_generated_pair(settings, owner, NOW).certificate.read_bytes() == first
+    inside = certificates.load_pair(pair, NOW).extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    dns = {"localhost", "mlhub", "xn--mnchen-3ya.example", "hub.example", "*.example.org", "my_hub"}
+    assert set(inside.get_values_for_type(x509.DNSName)) == dns
+    assert ipaddress.ip_address("2001:db8::1") in inside.get_values_for_type(x509.IPAddress)
+
+
 def test_a_generated_certificate_is_made_anew_before_it_expires_and_for_other_names(settings, owner):
     first = certificates.ensure_generated_pair(settings, owner, NOW).certificate.read_bytes()
     second = certificates.ensure_generated_pair(settings, owner, NOW + datetime.timedelta(days=810)).certificate.read_bytes()

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 from traitlets.config import Config
 
 from mlhub.errors import ConfigurationError
+from mlhub.hubconfig.app import MLHub
+from mlhub.hubconfig.classes import find_spawner_class
 from mlhub.hubconfig.defaults import apply_defaults
 from mlhub.hubconfig.userconfig import run_user_config
 from mlhub.hubconfig.wiring import apply_facts, wire
 from mlhub.settings import Settings
+
+# A site's own class, as its file would define it.
+OWN_SPAWNER = """
+import mlhubspawner
+class Mine(mlhubspawner.MLHubDockerSpawner): pass
+c.JupyterHub.spawner_class = Mine
+"""
 
 
 @pytest.fixture
@@ -85,6 +96,22 @@ def test_an_error_in_the_users_file_names_file_line_and_reason(layered, tmp_path
         ('c.ConfigurableHTTPProxy.api_url = "http://elsewhere:1"', ["api_url", "ADDITIONAL_ARGS"]),
         ("c.JupyterHub.port = 9000", ["c.JupyterHub.port", "9000", "--publish"]),
         ('c.JupyterHub.bind_url = "http://:7000"', ["c.JupyterHub.bind_url", "--publish"]),
+        ("c.MLHub.port = 9000", ["c.MLHub.port", "--publish"]),
+        ('c.MLHub.base_url = "/elsewhere"', ["c.MLHub.base_url", "MLHUB_BASE_URL"]),
+        ('c.JupyterHub.hub_bind_url = "http://127.0.0.1:8081"', ["c.JupyterHub.hub_bind_url", "'http://0.0.0.0:8081'"]),
+        ('c.JupyterHub.hub_bind_url = "http://:9999/hub/"', ["c.JupyterHub.hub_bind_url", "'http://0.0.0.0:8081'"]),
+        ("c.Proxy.should_start = True", ["c.Proxy.should_start", "START_CHP"]),
+        ('c.WatchedProxy.api_url = "http://elsewhere:1"', ["c.WatchedProxy.api_url", "http://elsewhere:1", "ADDITIONAL_ARGS"]),
+        ("c.JupyterHub.proxy_api_port = 9001", ["c.JupyterHub.proxy_api_port to 9001", "ADDITIONAL_ARGS"]),
+        ('c.JupyterHub.proxy_api_ip = "10.0.0.1"', ["c.JupyterHub.proxy_api_ip to '10.0.0.1'", "ADDITIONAL_ARGS"]),
+        ('c.Spawner.hub_name = "other"', ["c.Spawner.hub_name to 'other'", "'mlhub'", "HUB_NAME"]),
+        ('c.MLHubDockerSpawner.network_pool = "10.0.0.0/16"', ["c.MLHubDockerSpawner.network_pool to '10.0.0.0/16'", "MLHUB_NETWORK_POOL"]),
+        ("c.DockerSpawner.network_prefix = 24", ["c.DockerSpawner.network_prefix to 24", "27", "MLHUB_NETWORK_PREFIX"]),
+        ("c.Spawner.host_guard = False", ["c.Spawner.host_guard to False", "True", "MLHUB_HOST_GUARD"]),
+        ('c.Spawner.policy_file = "/etc/policy.yaml"', ["c.Spawner.policy_file", "POLICY_FILE"]),
+        ('c.Spawner.ssh_hostnames = ["hub.example"]', ["c.Spawner.ssh_hostnames", "MLHUB_HOSTNAMES"]),
+        ('c.SshEntryMixin.ssh_folder = "/keys"', ["c.SshEntryMixin.ssh_folder", "START_SSH"]),
+        (OWN_SPAWNER + "c.Mine.host_guard = False", ["c.Mine.host_guard to False", "MLHUB_HOST_GUARD"]),
     ],
 )
 def test_a_line_that_contradicts_a_fact_is_refused_with_both_places(layered, line, parts):
@@ -94,16 +121,102 @@ def test_a_line_that_contradicts_a_fact_is_refused_with_both_places(layered, lin
         assert part in str(refusal.value)
 
 
-def test_a_contradicted_token_is_not_shown(layered):
-    with pytest.raises(ConfigurationError) as refusal:
-        layered('c.ConfigurableHTTPProxy.auth_token = "mine-mine-mine"', CONFIGPROXY_AUTH_TOKEN="theirs-theirs")
+@pytest.mark.parametrize(
+    ("name", "variable"),
+    [
+        ("ConfigurableHTTPProxy.auth_token", "CONFIGPROXY_AUTH_TOKEN"),
+        ("WatchedProxy.auth_token", "CONFIGPROXY_AUTH_TOKEN"),
+        ("JupyterHub.proxy_auth_token", "CONFIGPROXY_AUTH_TOKEN"),
+        ("MLHubNativeAuthenticator.admin_password", "MLHUB_ADMIN_PASSWORD"),
+        ("NativeAuthenticator.admin_password", "MLHUB_ADMIN_PASSWORD"),
+    ],
+)
+def test_a_contradicted_secret_is_not_shown(layered, name, variable):
+    with pytest.raises(ConfigurationError, match=f"c.{name} to another value.*{variable}") as refusal:
+        layered(f'c.{name} = "mine-mine-mine"', **{variable: "theirs-theirs"})
     assert "mine-mine" not in str(refusal.value)
     assert "theirs" not in str(refusal.value)
+    layered(f'c.{name} = "theirs-theirs"', **{variable: "theirs-theirs"})
+
+
+@pytest.mark.parametrize("level", ['"DEBUG"', '"debug"', "10", None])
+def test_a_hub_that_is_told_to_log_more_does(layered, level):
+    text = f"c.JupyterHub.log_level = {level}" if level else ""
+    hub = MLHub(config=layered(text, MLHUB_DEBUG="true"))
+    assert hub.log_level == logging.DEBUG
+    with pytest.raises(ConfigurationError, match=r"c\.JupyterHub\.log_level to 'INFO'.*MLHUB_DEBUG"):
+        layered('c.JupyterHub.log_level = "INFO"', MLHUB_DEBUG="true")
+    assert layered('c.JupyterHub.log_level = "WARN"').JupyterHub.log_level == "WARN"
 
 
 def test_a_line_that_repeats_a_fact_is_fine(layered):
     c = layered('c.JupyterHub.base_url = "/mlhub"\nc.JupyterHub.port = 8000', MLHUB_BASE_URL="/mlhub/")
     assert c.JupyterHub.base_url == "/mlhub/"
+    c = layered(
+        """
+c.JupyterHub.hub_ip = ""
+c.JupyterHub.hub_bind_url = "http://*:8081/hub/"
+c.Proxy.should_start = False
+c.WatchedProxy.api_url = "http://127.0.0.1:9001"
+c.JupyterHub.proxy_api_ip, c.JupyterHub.proxy_api_port = "127.0.0.1", 9001
+c.DockerSpawner.network_pool, c.Spawner.hub_name, c.Spawner.ssh_hostnames = "10.64.0.0/12", "mlhub", ("hub.example",)
+""",
+        ADDITIONAL_ARGS="--api-port=9001",
+        MLHUB_HOSTNAMES="hub.example",
+    )
+    assert (c.JupyterHub.hub_ip, c.JupyterHub.hub_port) == ("0.0.0.0", 8081)
+    assert c.ConfigurableHTTPProxy.should_start is False
+    assert c.ConfigurableHTTPProxy.api_url == "http://127.0.0.1:9001"
+    assert c.MLHubDockerSpawner.network_pool == "10.64.0.0/12"
+
+
+def effective(c: Config, cls: type, trait: str):
+    """Return what an object of this class gets to see."""
+    return cls.class_traits()[trait].default_value if not (found := configured(c, cls, trait)) else found[-1]
+
+
+def configured(c: Config, cls: type, trait: str) -> list:
+    return [c[section][trait] for section in cls.section_names() if section in c and trait in c[section]]
+
+
+@pytest.mark.parametrize("section", ["Spawner", "DockerSpawner", "WorkspaceSpawnerMixin", "MLHubDockerSpawner", "Mine"])
+def test_the_site_has_the_last_word_on_what_its_spawner_prefers_by_whatever_name(layered, section):
+    text = OWN_SPAWNER if section == "Mine" else ""
+    c = layered(text + f"c.{section}.stop_seconds = 99\nc.{section}.image_pull_interval_seconds = 60", MLHUB_STOP_SECONDS="7")
+    spawner = find_spawner_class(c)
+    assert effective(c, spawner, "stop_seconds") == 99
+    assert effective(c, spawner, "image_pull_interval_seconds") == 60
+    untouched = layered(text, MLHUB_STOP_SECONDS="7", MLHUB_IMAGE_PULL_INTERVAL_SECONDS="5")
+    assert effective(untouched, spawner, "stop_seconds") == 7
+    assert effective(untouched, spawner, "image_pull_interval_seconds") == 5
+
+
+@pytest.mark.parametrize("section", ["Spawner", "KubeSpawner", "MLHubKubernetesSpawner"])
+def test_on_kubernetes_too(layered, section):
+    c = layered(f"c.{section}.stop_seconds = 99", **CHART, MLHUB_STOP_SECONDS="7")
+    assert effective(c, find_spawner_class(c), "stop_seconds") == 99
+    with pytest.raises(ConfigurationError, match=rf"c\.{section}\.policy_file to 'mine'.*POLICY_FILE"):
+        layered(f"c.{section}.policy_file = 'mine'", **CHART)
+
+
+def test_what_the_site_says_of_its_first_administrator_holds_where_no_variable_does(layered):
+    c = layered("c.NativeAuthenticator.setup_directory = ''\nc.MLHubNativeAuthenticator.public_address = 'https://hub.example'")
+    authenticator = c.JupyterHub.authenticator_class
+    assert effective(c, authenticator, "setup_directory") == ""
+    assert effective(c, authenticator, "public_address") == "https://hub.example"
+    assert configured(c, authenticator, "admin_password") == []
+    c = layered("c.MLHubNativeAuthenticator.admin_password = 'quite a good one'")
+    assert effective(c, c.JupyterHub.authenticator_class, "admin_password") == "quite a good one"
+    c = layered(MLHUB_ADMIN_PASSWORD="quite a good one")
+    assert effective(c, c.JupyterHub.authenticator_class, "admin_password").get_secret_value() == "quite a good one"
+    assert effective(c, c.JupyterHub.authenticator_class, "setup_directory") == "/data"
+
+
+def test_a_spawner_and_a_proxy_of_others_may_mean_something_else_by_our_words(layered):
+    c = layered("c.JupyterHub.spawner_class = 'simple'\nc.Spawner.hub_name = 'other'\nc.Spawner.stop_seconds = 3")
+    assert (c.Spawner.hub_name, c.Spawner.stop_seconds) == ("other", 3)
+    c = layered("c.JupyterHub.proxy_class = 'traefik_file'\nc.Proxy.should_start = True")
+    assert c.Proxy.should_start is True
 
 
 def test_wiring_appends_to_what_the_site_has(layered):
@@ -143,9 +256,8 @@ def test_a_proxy_elsewhere_is_named_by_the_deployment_alone(layered):
 
 def test_each_spawner_is_told_what_it_knows(layered):
     shared = {"hub_name", "stop_seconds", "policy_file", "ssh_folder", "ssh_hostnames"}
-    kubernetes = layered(**CHART, START_SSH="false", MLHUB_BASTION_DIR="/shared", MLHUB_HUB_IMAGE="registry.example/hub:1")
-    assert set(kubernetes.MLHubKubernetesSpawner) == shared | {"hub_image", "hub_image_pull_policy"}
-    assert kubernetes.MLHubKubernetesSpawner.hub_image == "registry.example/hub:1"
+    kubernetes = layered(**CHART, START_SSH="false", MLHUB_BASTION_DIR="/shared")
+    assert set(kubernetes.MLHubKubernetesSpawner) == shared
     assert kubernetes.MLHubKubernetesSpawner.ssh_folder == "/data/ssh"
     assert "MLHubDockerSpawner" not in kubernetes
     assert layered(**CHART, START_SSH="false").MLHubKubernetesSpawner.ssh_folder == ""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlhub.boot import certificates
 from mlhub.boot.spelling import list_misspelt_variables
 from mlhub.errors import SettingsError
 from mlhub.settings import KNOWN_VARIABLES, SECRET_VARIABLES, Settings
@@ -49,6 +51,19 @@ def test_every_spelling_of_true_switches_tls_on(value):
         ({"DOCKER_HOST": "ssh://me@host"}, ["DOCKER_HOST='ssh://me@host'"]),
         ({"MLHUB_BASE_URL": "/a b"}, ["MLHUB_BASE_URL", "/mlhub"]),
         ({"START_SSH": "0", "START_NGINX": "0", "START_JHUB": "0"}, ["nothing would run"]),
+        ({"ADDITIONAL_ARGS": "--ip=0.0.0.0 --port=9000 --api-port 9000"}, ["ADDITIONAL_ARGS=", "both sides of the proxy", "port 9000"]),
+        ({"ADDITIONAL_ARGS": "--port 8001"}, ["ADDITIONAL_ARGS='--port 8001'", "both sides of the proxy", "port 8001"]),
+        ({"MLHUB_HOSTNAMES": "good.example,a..b"}, ["MLHUB_HOSTNAMES", "the entry 'a..b'", "neither a host name nor an address"]),
+        ({"MLHUB_HOSTNAMES": ".example.org"}, ["the entry '.example.org'"]),
+        ({"MLHUB_HOSTNAMES": "x" * 70 + ".example"}, ["MLHUB_HOSTNAMES", "xxx.example'"]),
+        ({"MLHUB_HOSTNAMES": ".".join(["long"] * 60)}, ["MLHUB_HOSTNAMES"]),
+        ({"MLHUB_HOSTNAMES": "hub example"}, ["the entry 'hub example'"]),
+        ({"MLHUB_HOSTNAMES": "https://hub.example"}, ["the entry 'https://hub.example'", "without https://"]),
+        ({"MLHUB_HOSTNAMES": "hub.example:8443"}, ["the entry 'hub.example:8443'", "without a port"]),
+        ({"MLHUB_HOSTNAMES": "192.0.2.300"}, ["the entry '192.0.2.300'"]),
+        ({"MLHUB_HOSTNAMES": "[2001:db8::1]"}, ["the entry '[2001:db8::1]'"]),
+        ({"MLHUB_HOSTNAMES": "fe80::1%eth0"}, ["the entry 'fe80::1%eth0'"]),
+        ({"MLHUB_HOSTNAMES": "a.*.example"}, ["the entry 'a.*.example'"]),
         ({"JPY_COOKIE_SECRET": "short"}, ["JPY_COOKIE_SECRET", "64 hexadecimal digits", "openssl rand -hex 32"]),
         ({"MLHUB_BASTION_DIR": "/shared"}, ["MLHUB_BASTION_DIR='/shared'", "START_NGINX=false"]),
         (
@@ -59,7 +74,7 @@ def test_every_spelling_of_true_switches_tls_on(value):
         ({"EXECUTION_MODE": "k8s", "MLHUB_PROXY_API_URL": "http://proxy-api:8001/api"}, ["MLHUB_PROXY_API_URL"]),
         ({"EXECUTION_MODE": "k8s", "MLHUB_PROXY_API_URL": "http://proxy-api:8001"}, ["CONFIGPROXY_AUTH_TOKEN"]),
         ({"MLHUB_PROXY_API_URL": "http://proxy-api:8001"}, ["MLHUB_PROXY_API_URL", "EXECUTION_MODE=k8s"]),
-        ({"MLHUB_HUB_IMAGE_PULL_POLICY": "Sometimes"}, ["MLHUB_HUB_IMAGE_PULL_POLICY='Sometimes'", "'Always'"]),
+        ({"EXECUTION_MODE": "k8s", "MLHUB_IMAGE_PULL_INTERVAL_SECONDS": "60"}, ["MLHUB_IMAGE_PULL_INTERVAL_SECONDS=60", "pullPolicy=Always"]),
     ],
 )
 def test_a_wrong_variable_is_refused_with_its_name_its_value_and_the_cure(environment, parts):
@@ -68,6 +83,30 @@ def test_a_wrong_variable_is_refused_with_its_name_its_value_and_the_cure(enviro
     for part in parts:
         assert part in str(refusal.value)
     assert "pydantic" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("hub.example.org, 192.0.2.7", ("hub.example.org", "192.0.2.7")),
+        ("Hub.Example.ORG.", ("hub.example.org",)),
+        ("münchen.example,*.example.org", ("xn--mnchen-3ya.example", "*.example.org")),
+        ("2001:DB8:0::1,2001:db8::1", ("2001:db8::1",)),
+        ("localhost,my_hub,a-1", ("localhost", "my_hub", "a-1")),
+    ],
+)
+def test_host_names_are_kept_in_one_spelling(text, names):
+    assert Settings.from_environment({"MLHUB_HOSTNAMES": text}).mlhub_hostnames == names
+
+
+@given(st.text(max_size=80) | st.text("aZ1fü-_.*:%, \u200b\ufb00", max_size=20) | st.ip_addresses().map(str))
+def test_whatever_is_given_as_a_host_name_is_refused_with_a_sentence_or_stays_what_it_became(text):
+    try:
+        settings = Settings.from_environment({"MLHUB_HOSTNAMES": text})
+    except SettingsError:
+        return
+    assert Settings.model_validate_json(settings.model_dump_json()).mlhub_hostnames == settings.mlhub_hostnames
+    certificates.make_self_signed(certificates.list_names(settings), datetime.datetime.now(datetime.UTC))
 
 
 def test_several_wrong_variables_are_named_at_once():

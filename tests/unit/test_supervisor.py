@@ -14,8 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from mlhub.boot.supervisor import Program, Supervisor
+from mlhub.boot.accounts import Account
+from mlhub.boot.programs import make_programs
+from mlhub.boot.render import make_addresses
+from mlhub.boot.supervisor import ANSWER_SECONDS, Program, Supervisor
 from mlhub.errors import EXIT_CONFIGURATION
+from mlhub.settings import Settings
 
 SERVER = """
 import os, signal, socket, subprocess, sys
@@ -119,6 +123,35 @@ def test_a_program_that_refuses_its_configuration_is_not_tried_again(run, lines)
     assert run(make_failing(EXIT_CONFIGURATION)).wait() == 1
     assert len(lines) == 1
     assert "refuses its configuration" in lines[0]
+
+
+def make_late(tmp_path: Path, pause: float, answer_seconds: float | None) -> Program:
+    """Return a program that answers only after a pause."""
+    program = make_server(tmp_path, "late")
+    late = f"import time; time.sleep({pause})\n{program.command[2]}"
+    return program._replace(command=[sys.executable, "-c", late, *program.command[3:]], answer_seconds=answer_seconds)
+
+
+def test_a_program_that_lives_and_does_not_answer_is_given_up_with_a_sentence(tmp_path, run, lines, monkeypatch):
+    monkeypatch.setattr("mlhub.boot.supervisor.BACK_OFF_SECONDS", 0.1)
+    assert run(make_late(tmp_path, 600, 0.3)).wait(60) == 1
+    assert lines[0] == f"late does not answer at unix:{tmp_path}/late.sock (No such file or directory) after 0 s; late is killed"
+    assert "late can not be started (was ended by SIGKILL, 5 times in a row)" in lines[-1]
+
+
+def test_a_program_without_a_deadline_may_take_its_time(tmp_path, run, lines):
+    ready = threading.Event()
+    run(make_late(tmp_path, 1, None), make_server(tmp_path, "other"), on_ready=ready.set)
+    assert ready.wait(20)
+    assert not [line for line in lines if "is killed" in line]
+
+
+def test_the_hub_alone_has_no_deadline_because_it_may_upgrade_a_database(monkeypatch):
+    monkeypatch.setattr("mlhub.boot.programs.find_account", lambda name: Account(name, os.getuid(), os.getgid()))
+    settings = Settings()
+    programs = make_programs(settings, make_addresses(settings), "token", runs_chp=True)
+    deadlines = {program.name: program.answer_seconds for program in programs}
+    assert deadlines == {"hub": None, "chp": ANSWER_SECONDS, "sshd": ANSWER_SECONDS, "nginx": ANSWER_SECONDS}
 
 
 def test_a_program_that_is_not_there_ends_the_container_with_a_sentence(run, lines):

@@ -74,7 +74,7 @@ class DockerBackend(BackgroundBackend):
         if container is None:
             await self.networks.settle()
             return
-        if not await own.rename_own_container(self.engine, container, self.hub_name):
+        if not await own.take_name(self.engine, container, self.hub_name):
             log.info("The hub's container keeps its name; workspaces reach it as %s all the same.", self.hub_name)
         guarding = guard.ensure_guard(self.engine, self.hub_name, container["Image"], container["Id"], self.extra_labels, self.host_guard)
         await asyncio.gather(self.networks.settle(), guarding)

@@ -22,7 +22,8 @@ from docker.errors import APIError, NotFound
 from docker.types import IPAMConfig, IPAMPool
 
 from mlhub.backends.docker.engine import Engine
-from mlhub.errors import CapacityError, ConfigurationError, NameTakenError
+from mlhub.backends.docker.own import make_refusal
+from mlhub.errors import CapacityError, NameTakenError
 from mlhub.workspace.identity import LABEL_ORIGIN, LABEL_SERVER, Identity, make_bridge_prefix
 
 LINGER_SECONDS = 30.0  # a person who restarts a workspace should not pay for leaving and joining
@@ -260,10 +261,8 @@ class Networks:
             endpoint = ((full or {}).get("NetworkSettings", {}).get("Networks") or {}).get(name) or {}
             names = {*(endpoint.get("Aliases") or []), *(entry.lstrip("/") for entry in container.get("Names", []))}
             if self.hub_name in names:
-                raise ConfigurationError(
-                    f"The container {container['Names'][0].lstrip('/')!r} already answers as {self.hub_name!r} in the network {name!r}: "
-                    f"two hubs with HUB_NAME={self.hub_name}. Stop the other one, or give this one another HUB_NAME."
-                )
+                other = container["Names"][0].lstrip("/")
+                raise make_refusal(other, f"already answers as {self.hub_name!r} in the network {name!r}", self.hub_name)
 
     def _lock(self, name: str) -> asyncio.Lock:
         return self._locks.setdefault(name, asyncio.Lock())
