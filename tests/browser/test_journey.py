@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import Page, expect
 
+ATTEMPTS = 3
 # Asks the workspace for the file as it is on its disk.
 READ_SAVED_OUTPUT = """async wanted => {
     const token = document.cookie.match(/(?:^|; )_xsrf=([^;]+)/)[1];
@@ -37,26 +38,35 @@ def run_cell(me, code: str, answer: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_first_day_from_the_setup_code_to_a_deleted_server(scheme, make_hub, open_window, setup_code):
+def test_a_first_day_from_the_setup_code_to_a_deleted_server(scheme, make_hub, open_window, setup_code, record_property, capsys):
     environment = {"SSL_ENABLED": "true", "MLHUB_HOSTNAMES": "127.0.0.1"} if scheme == "https" else {}
-    for attempt in range(3):
+    for attempt in range(1, ATTEMPTS + 1):
         hub = make_hub("", **environment)
         me = open_window(hub)
         try:
             live_through_a_day(hub, me, setup_code(hub))
             return
-        except (PlaywrightError, AssertionError):
+        except (PlaywrightError, AssertionError) as error:
             # Chromium breaks off whatever it is connecting when a container comes or goes on this machine,
             # most of all TLS handshakes. That says nothing about the hub; anything else does.
-            if not me.was_interrupted or attempt == 2:
+            if not me.was_interrupted or attempt == ATTEMPTS:
                 raise
+            again = f"attempt {attempt} of the day over {scheme} was interrupted while we {me.step}: {str(error).splitlines()[0]}"
+            record_property("tried_again", again)
+            with capsys.disabled():
+                print(f"\n    {again}")
 
 
 def live_through_a_day(hub, me, code: str) -> None:
-    """Go from the setup code to a deleted server."""
-    page, scheme = me.page, hub.scheme
+    """Go from the setup code to a deleted server; an interruption of a step that went well excuses no later one."""
+    for step in (sign_up_and_in, start_and_work, stop_and_come_back, add_and_delete_a_server, leave):
+        me.was_interrupted, me.step = False, step.__name__.replace("_", " ")
+        step(hub, me, code)
 
-    # Sign up with the one-time code, sign in.
+
+def sign_up_and_in(hub, me, code: str) -> None:
+    """Sign up with the one-time code, sign in."""
+    page, scheme = me.page, hub.scheme
     me.visit(f"/hub/signup?setup={code}")
     me.shoot(f"{scheme}-1-sign-up")
     me.sign_up(setup_code=code)
@@ -65,7 +75,11 @@ def live_through_a_day(hub, me, code: str) -> None:
     page.wait_for_url("**/hub/home")
     expect(page.get_by_role("heading", name="Default workspace")).to_contain_text("Stopped")
 
-    # Start; a cell runs over the WebSocket.
+
+def start_and_work(hub, me, code: str) -> None:
+    """Start the default workspace; a cell runs over the WebSocket."""
+    page, scheme = me.page, hub.scheme
+    me.visit("/hub/home")
     page.get_by_role("link", name="Start the default workspace").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("Start the default workspace")
     page.get_by_role("button", name="Start").click()
@@ -79,7 +93,10 @@ def live_through_a_day(hub, me, code: str) -> None:
     page.wait_for_function(READ_SAVED_OUTPUT, arg="42", timeout=20_000)
     me.shoot(f"{scheme}-3-lab")
 
-    # Stop; start again: the file is still there, with its output.
+
+def stop_and_come_back(hub, me, code: str) -> None:
+    """Stop and start again: the file is still there, with its output."""
+    page = me.page
     me.visit("/hub/home")
     page.get_by_role("button", name="Stop the default workspace").click()
     expect(page.locator("#home-notice")).to_have_text("The default workspace is stopped.", timeout=40_000)
@@ -89,7 +106,10 @@ def live_through_a_day(hub, me, code: str) -> None:
     me.visit("/user/admin/lab/tree/answer.ipynb")
     expect(me.wait_in_lab(".jp-Notebook .jp-OutputArea-output")).to_have_text("42")
 
-    # A named server: add, start, see it run, stop, delete.
+
+def add_and_delete_a_server(hub, me, code: str) -> None:
+    """Add a named server, start it, see it run, stop it, delete it."""
+    page, scheme = me.page, hub.scheme
     me.visit("/hub/home")
     page.get_by_label("Add a server").fill("second-try")
     page.get_by_label("Add a server").press("Enter")
@@ -106,8 +126,11 @@ def live_through_a_day(hub, me, code: str) -> None:
     expect(page.locator("#home-notice")).to_have_text("“second-try” is deleted. Its data is in the trash.")
     expect(page.get_by_role("row", name="second-try")).to_have_count(0)
 
-    # Sign out: the workspace is closed to whoever sits here next.
-    page.locator("#logout").click()
+
+def leave(hub, me, code: str) -> None:
+    """Sign out: the workspace is closed to whoever sits here next."""
+    me.visit("/hub/home")
+    me.page.locator("#logout").click()
     me.visit("/user/admin/lab")
-    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    expect(me.page.get_by_role("heading", name="Sign in")).to_be_visible()
     assert not me.list_complaints()

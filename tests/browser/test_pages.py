@@ -150,6 +150,23 @@ def test_a_start_that_fails_while_one_watches_says_why(admin):
     admin.call("DELETE", "users/admin/servers/hopeless", {"remove": True})
 
 
+def test_a_start_from_an_image_that_nobody_has_says_so(admin):
+    missing = "127.0.0.1:9/none/such:1"  # nobody answers there
+    page = admin.visit("/hub/spawn/admin")
+    page.get_by_role("radio", name="Another image").check()
+    page.get_by_label("Reference of the other image").fill(missing)
+    page.get_by_role("button", name="Start").click()
+    # In the form, where it is filled in as before, if that is known at once; else where one watches the start.
+    alert = page.locator("main .alert-danger:visible")
+    expect(alert).to_contain_text(f"The image '{missing}' can not be pulled: ", timeout=20_000)
+    expect(alert).to_contain_text("Check its name and the registry's access.")
+    admin.shoot("image-missing")
+    admin.visit("/hub/spawn-pending/admin")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Your workspace did not start")
+    expect(alert).to_contain_text(f"The image '{missing}' can not be pulled: ")
+    expect(page.get_by_role("link", name="Try again")).to_be_visible()
+
+
 def test_what_people_typed_is_text_on_every_page(admin, open_window, hub):
     for number, text in enumerate(PAYLOADS):
         server = f"users/admin/servers/typed-{number}"

@@ -14,7 +14,7 @@ from tornado import web
 from mlhub.backends.docker.engine import Engine, make_error
 from mlhub.errors import CapacityError, EngineUnreachableError
 from mlhub.workspace.identity import Identity
-from tests.docker.conftest import LABEL, eventually
+from tests.docker.conftest import LABEL
 
 SOCKET = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
 
@@ -195,4 +195,3 @@ async def test_a_full_disk_is_a_sentence(hub, client, image):
     with pytest.raises(web.HTTPError) as caught:
         await hub.start("alice")
     assert "no disk space left" in caught.value.jupyterhub_message
-    assert await eventually(lambda: True)

@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import time
 
 import pytest
 from tornado import web
@@ -82,6 +83,25 @@ async def test_the_progress_of_a_start_moves_while_its_image_is_pulled(hub, regi
     assert len({percent for percent in percents if 5 < percent < 60}) >= 5
     assert events[0]["message"] == "Looking for the image"
     assert [event["message"] for event in events][-2:] == ["Creating the container", "Starting the container"]
+
+
+async def test_a_pull_that_takes_longer_than_a_start_may_take_is_no_failed_start(hub, registry, image, drop_images, client):
+    path = f"slow/{secrets.token_hex(4)}:1"
+    build(client, f"{registry.address}/{path}", base=image, size=6_000_000, label=LABEL)
+    push(client, f"{registry.address}/{path}")
+    client.images.remove(f"{registry.address}/{path}", force=True)
+    hub.spawner.start_timeout = 10
+    async with Line(registry, bytes_per_second=480_000) as line:
+        hub.spawner.image = drop_images(f"{line.address}/{path}")
+        began = time.monotonic()
+        spawner = await hub.start("alice")
+        assert time.monotonic() - began > hub.spawner.start_timeout + 2
+    assert await spawner.poll() is None
+    # The twin: with the image here, a start that takes too long is given up.
+    hub.spawner.start_timeout = 2
+    hub.spawner.environment = {"START_DELAY": "60"}
+    with pytest.raises(TimeoutError):
+        await hub.start("bob")
 
 
 async def test_a_start_without_a_pull_goes_straight_to_the_container(hub):

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from tests.image.conftest import docker
+import aiohttp
+
+from tests.image.conftest import CONFIG, docker
 from tests.image.test_restart import read_start
 from tests.image.wire import is_answered
+from tests.kernels import run_cell, start_kernel
+
+REAL_IMAGE = 'c.Spawner.image = "mltooling/ml-workspace:latest"\n'
 
 
 def find_container(hub, user: str) -> str:
@@ -34,6 +39,33 @@ def test_a_deleted_and_created_hub_finds_its_workspaces_again(make_hub):
     assert read_start(container) == started
     hub.wait_for(lambda: calls_the_hub(container, hub.name), "the workspace reaches the hub with its old token", 20)
     assert hub.is_workspace_ready("ann")
+
+
+async def test_a_kernel_keeps_its_variables_while_the_hub_is_restarted_and_created_anew(make_brief_hub):
+    hub = make_brief_hub(CONFIG + REAL_IMAGE)
+    hub.start_workspace("ann")
+    kernel = await make_kernel(hub)
+    assert await ask_kernel(hub, kernel, "x = 42; print(x)") == "42\n"
+    for leave_and_come_back in (lambda: docker("restart", "--time", "20", hub.name), hub.recreate):
+        leave_and_come_back()
+        hub.read_port()
+        hub.wait_until_ready()
+        hub.wait_for(lambda: hub.request("GET", f"/user/ann/api/kernels/{kernel}")[0] == 200, "the kernel is reached again", 20)
+        assert await ask_kernel(hub, kernel, "print(x)") == "42\n"
+
+
+def open_session(hub) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(hub.url, headers=hub.headers)
+
+
+async def make_kernel(hub) -> str:
+    async with open_session(hub) as session:
+        return await start_kernel(session, "/user/ann")
+
+
+async def ask_kernel(hub, kernel: str, code: str) -> str:
+    async with open_session(hub) as session:
+        return await run_cell(session, kernel, code, "/user/ann")
 
 
 def test_a_hub_that_lost_its_database_adopts_the_running_workspace_as_it_is(make_hub):

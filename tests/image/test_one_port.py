@@ -2,13 +2,94 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 import re
+import secrets
 import socket
 import ssl
 import subprocess
+import threading
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
+
+from tests.image.conftest import CONFIG, RUN, TEST_IMAGE, Hub, HubMaker, docker
+
+# One person's workspace takes its time before it starts.
+LINGER_SECONDS = 3
+LINGERING = f"""
+import asyncio
+
+
+async def linger(spawner):
+    if spawner.user.name == "prog":
+        await asyncio.sleep({LINGER_SECONDS})
+
+
+c.Spawner.pre_spawn_hook = linger
+"""
+# Everything by which a client could say who it is and how it came, all of it untrue.
+CLAIMS = {
+    "X-Forwarded-For": "203.0.113.77",
+    "X-Forwarded-Host": "evil.example",
+    "X-Forwarded-Port": "1",
+    "X-Real-IP": "203.0.113.78",
+    "X-Scheme": "ftp",
+    "Forwarded": "for=203.0.113.79;proto=ftp",
+}
+
+
+@pytest.fixture(scope="module")
+def hub(make_hub: HubMaker) -> Hub:
+    """Return one running hub over plain HTTP where one person's workspace starts slowly."""
+    return make_hub(CONFIG + LINGERING)
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """A container with an address that is known: what it asks comes from there."""
+
+    name: str
+    address: str
+
+    def ask(self, hub: Hub, path: str, headers: dict[str, str]) -> str:
+        """Ask a hub through its public port; return the body."""
+        options = [word for name, value in headers.items() for word in ("--header", f"{name}: {value}")]
+        url = f"{hub.scheme}://{find_address(hub)}{path}"
+        return docker("exec", self.name, "curl", "--silent", "--insecure", "--max-time", "20", *options, url)
+
+
+@pytest.fixture(scope="module")
+def visitor() -> Iterator[Visitor]:
+    """Return a plain container beside the hub's."""
+    name = f"mlhub-test-{secrets.token_hex(4)}"
+    docker("run", "--detach", "--name", name, "--label", f"mlhub.test={RUN}", TEST_IMAGE)
+    yield Visitor(name, docker("inspect", "--format", "{{.NetworkSettings.IPAddress}}", name))
+    docker("rm", "--force", "--volumes", name)
+
+
+def find_address(hub: Hub) -> str:
+    """Return where a container beside it finds a hub's public port."""
+    return docker("inspect", "--format", "{{.NetworkSettings.IPAddress}}", hub.name) + ":8080"
+
+
+def read_forwarded(echoed: str | bytes) -> dict[str, str]:
+    """Return what a workspace was told of its client, by whatever header."""
+    headers = json.loads(echoed)["headers"]
+    return {
+        name: value for name, value in headers.items() if name.startswith("x-forwarded") or name in ("x-real-ip", "x-scheme", "forwarded")
+    }
+
+
+def read_logged_client(hub: Hub, mark: str) -> str:
+    """Wait until a request is in the hub's log; return the address that it has there."""
+    line = hub.wait_for(lambda: next((line for line in hub.logs().splitlines() if mark in line), None), "the request is logged", 10)
+    found = re.search(r"\(\S*@([^)]+)\)", line)
+    assert found, line
+    return found[1]
 
 
 def read_banner(hub) -> bytes:
@@ -101,35 +182,44 @@ def test_a_tls_hello_on_a_plain_hub_is_closed_with_one_line_in_the_log(hub):
     assert hub.logs().count("SSL_ENABLED is not set") == before + 1
 
 
-def test_the_hub_logs_the_real_client_and_not_what_the_client_claims(hub, wait_for):
+def test_the_hub_logs_the_real_client_and_not_what_the_client_claims(hub, visitor):
     mark = "/hub/does-not-exist-a1"
-    hub.request("GET", mark, headers={"X-Forwarded-For": "203.0.113.77", "X-Real-IP": "203.0.113.78", "Forwarded": "for=203.0.113.79"})
-    line = wait_for(lambda: next((line for line in hub.logs().splitlines() if mark in line), None), "the request is logged", 10)
-    assert "203.0.113" not in line
-    assert re.search(r"@(172|10|192)\.\d+\.\d+\.\d+", line) or "@127.0.0.1" not in line
+    visitor.ask(hub, mark, CLAIMS)
+    assert read_logged_client(hub, mark) == visitor.address
 
 
-def test_forwarded_headers_of_a_client_are_replaced_before_a_workspace_sees_them(hub):
+@pytest.mark.parametrize(("fixture", "claimed"), [("hub", "https"), ("tls_hub", "http")])
+def test_forwarded_headers_of_a_client_are_replaced_before_a_workspace_sees_them(fixture, claimed, request, visitor):
+    hub = request.getfixturevalue(fixture)
     hub.start_workspace("fwd")
-    claimed = {
-        "X-Forwarded-For": "203.0.113.77",
-        "X-Forwarded-Proto": "https",
-        "X-Forwarded-Host": "evil.example",
-        "X-Scheme": "https",
-        "Forwarded": "for=1",
+    echoed = visitor.ask(hub, "/user/fwd/echo", {**hub.headers, **CLAIMS, "X-Forwarded-Proto": claimed})
+    assert read_forwarded(echoed) == {
+        "x-forwarded-for": visitor.address,
+        "x-forwarded-proto": hub.scheme,
+        "x-forwarded-host": find_address(hub),
     }
-    status, _, body = hub.request("GET", "/user/fwd/echo", headers={**hub.headers, **claimed})
-    assert status == 200
-    assert b"203.0.113.77" not in body
-    assert b"evil.example" not in body
 
 
-def test_a_named_proxy_in_front_is_believed(make_hub, wait_for):
-    hub = make_hub(MLHUB_TRUSTED_PROXIES="172.16.0.0/12,10.0.0.0/8,192.168.0.0/16")
-    mark = "/hub/does-not-exist-b2"
-    hub.request("GET", mark, headers={"X-Forwarded-For": "203.0.113.88", "X-Forwarded-Proto": "https"})
-    line = wait_for(lambda: next((line for line in hub.logs().splitlines() if mark in line), None), "the request is logged", 10)
-    assert "203.0.113.88" in line
+def test_a_named_proxy_in_front_is_believed_and_nobody_else(make_hub, visitor):
+    hub = make_hub(MLHUB_TRUSTED_PROXIES=f"192.0.2.0/24,{visitor.address}/32")
+    hub.start_workspace("fwd")
+    told = {**CLAIMS, "X-Forwarded-For": "203.0.113.88", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "hub.example"}
+    visitor.ask(hub, "/hub/does-not-exist-b2", told)
+    assert read_logged_client(hub, "/hub/does-not-exist-b2") == "203.0.113.88"
+    assert read_forwarded(visitor.ask(hub, "/user/fwd/echo", {**hub.headers, **told})) == {
+        "x-forwarded-for": "203.0.113.88",
+        "x-forwarded-proto": "https",
+        "x-forwarded-host": "hub.example",
+    }
+    # What comes through the published port has the address of the engine's bridge, which is nobody's proxy.
+    hub.request("GET", "/hub/does-not-exist-b3", headers=told)
+    bridge = docker("inspect", "--format", "{{.NetworkSettings.Gateway}}", hub.name)
+    assert read_logged_client(hub, "/hub/does-not-exist-b3") == bridge
+    assert read_forwarded(hub.request("GET", "/user/fwd/echo", headers={**hub.headers, **told})[2]) == {
+        "x-forwarded-for": bridge,
+        "x-forwarded-proto": "http",
+        "x-forwarded-host": f"{hub.host}:{hub.port}",
+    }
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1.evil.example", "HTTP://LOCALHOST"])
@@ -157,15 +247,26 @@ def test_a_large_upload_reaches_the_workspace(hub):
 
 
 def test_progress_is_streamed_while_the_workspace_starts(hub):
-    hub.request("POST", "/hub/api/users/prog", b"")
-    hub.request("POST", "/hub/api/users/prog/server", b"{}")
-    status, headers, body = hub.request("GET", "/hub/api/users/prog/server/progress")
-    assert status == 200
-    assert headers["content-type"].startswith("text/event-stream")
-    assert b'"ready": true' in body
+    hub.api("POST", "users/prog", b"")
+    # The request for a start is answered when the workspace is ready: others watch meanwhile.
+    starting = threading.Thread(target=hub.request, args=("POST", "/hub/api/users/prog/server", b"{}"))
+    starting.start()
+    hub.wait_for(lambda: hub.api("GET", "users/prog")["pending"] == "spawn", "the workspace is starting", 10, 0.05)
+    connection = http.client.HTTPConnection(hub.host, hub.port, timeout=30)
+    connection.request("GET", "/hub/api/users/prog/server/progress", headers=hub.headers)
+    answer = connection.getresponse()
+    assert answer.status == 200
+    assert answer.headers["Content-Type"].startswith("text/event-stream")
+    arrived = [(time.monotonic(), json.loads(line[len(b"data: ") :])) for line in answer if line.startswith(b"data: ")]
+    connection.close()
+    starting.join()
+    (first_at, first), (ready_at, ready) = arrived[0], arrived[-1]
+    assert "ready" not in first
+    assert ready["ready"] is True
+    assert ready_at - first_at > 1, arrived
 
 
-def test_an_unknown_workspace_is_the_hubs_own_page(hub):
+def test_an_unknown_workspace_is_the_hubs_to_answer(hub):
     status, headers, _ = hub.request("GET", "/user/nobody-here/lab", headers={})
-    assert status in (302, 403, 404)
+    assert (status, headers["location"]) == (302, "/hub/user/nobody-here/lab")
     assert headers["server"] == "nginx"

@@ -7,11 +7,12 @@ import json
 import secrets
 import subprocess
 import time
-import uuid
 from collections.abc import Iterator
 
 import aiohttp
 import pytest
+
+from tests.kernels import run_cell, start_kernel
 
 IMAGE = "mltooling/ml-workspace:latest"
 RUN = secrets.token_hex(6)
@@ -106,30 +107,8 @@ async def test_the_server_is_not_root_and_owns_a_fresh_volume(server: Server) ->
 async def test_a_kernel_runs_a_cell_over_its_websocket(server: Server) -> None:
     await server.wait()
     async with server.session() as session:
-        async with session.post("/api/kernels", json={"name": "python3"}) as response:
-            assert response.status == 201, await response.text()
-            kernel = (await response.json())["id"]
-        async with session.ws_connect(f"/api/kernels/{kernel}/channels") as socket:
-            request = {
-                "header": {
-                    "msg_id": uuid.uuid4().hex,
-                    "msg_type": "execute_request",
-                    "username": "",
-                    "session": uuid.uuid4().hex,
-                    "version": "5.3",
-                },
-                "parent_header": {},
-                "metadata": {},
-                "content": {"code": "print(6 * 7)", "silent": False, "store_history": False, "user_expressions": {}, "allow_stdin": False},
-                "channel": "shell",
-            }
-            await socket.send_str(json.dumps(request))
-            async with asyncio.timeout(SECONDS):
-                while True:
-                    message = await socket.receive_json()
-                    if message["header"]["msg_type"] == "stream":
-                        break
-        assert message["content"]["text"].strip() == "42"
+        kernel = await start_kernel(session)
+        assert await run_cell(session, kernel, "print(6 * 7)") == "42\n"
         async with session.delete(f"/api/kernels/{kernel}") as response:
             assert response.status == 204
 

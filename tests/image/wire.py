@@ -1,4 +1,4 @@
-"""What tests need below HTTP: a WebSocket that stays open, steady light load, and a look at a container's processes."""
+"""What tests need below HTTP: a WebSocket that stays open, steady load, and a look at a container's processes."""
 
 from __future__ import annotations
 
@@ -73,35 +73,41 @@ class Echo:
 
 @dataclass
 class Load:
-    """Ask the same question a few times per second until stopped; remember when the answer was good."""
+    """Ask the same question a few times per second, as so many clients side by side, until stopped; remember when the answers were good."""
 
     question: Callable[[], bool]
+    clients: int = 20
     pause_seconds: float = 0.2
     good: int = 0
     bad: int = 0
-    longest_gap_seconds: float = 0.0
+    longest_wait_seconds: float = 0.0
     _ended: threading.Event = field(default_factory=threading.Event)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __enter__(self) -> Load:
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(self.clients)]
+        for thread in self._threads:
+            thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
-        self._thread.join(30)
+        for thread in self._threads:
+            thread.join(30)
 
     def _run(self) -> None:
-        last_good = time.monotonic()
+        """Be one client: it waits from the first question that is not answered well until the first that is."""
+        waiting_since = 0.0
         while not self._ended.wait(self.pause_seconds):
+            waiting_since = waiting_since or time.monotonic()
             try:
                 is_good = self.question()
             except OSError:
                 is_good = False
-            now = time.monotonic()
-            self.good, self.bad = self.good + is_good, self.bad + (not is_good)
-            self.longest_gap_seconds = max(self.longest_gap_seconds, now - last_good)
-            last_good = now if is_good else last_good
+            with self._lock:
+                self.good, self.bad = self.good + is_good, self.bad + (not is_good)
+                self.longest_wait_seconds = max(self.longest_wait_seconds, time.monotonic() - waiting_since)
+            waiting_since = 0.0 if is_good else waiting_since
 
 
 def list_processes(hub: Any) -> list[dict[str, Any]]:

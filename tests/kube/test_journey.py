@@ -9,7 +9,7 @@ from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import sync_playwright
 
 from tests.browser.conftest import FLAGS, open_window  # noqa: F401 (a fixture)
-from tests.browser.test_journey import live_through_a_day
+from tests.browser.test_journey import ATTEMPTS, live_through_a_day
 from tests.image.certificates import make_pair
 from tests.image.ssh_client import Person
 from tests.kube.release import CONFIG
@@ -42,8 +42,8 @@ def make_values(scheme: str, folder) -> dict:
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_first_day_on_kubernetes(scheme, make_release, open_window, tmp_path):  # noqa: F811
-    for attempt in range(3):
+def test_a_first_day_on_kubernetes(scheme, make_release, open_window, tmp_path, record_property, capsys):  # noqa: F811
+    for attempt in range(1, ATTEMPTS + 1):
         release = make_release()
         release.install(make_values(scheme, tmp_path), CONFIG)
         assert release.scheme == scheme
@@ -53,10 +53,14 @@ def test_a_first_day_on_kubernetes(scheme, make_release, open_window, tmp_path):
             assert code, release.logs()
             live_through_a_day(release, me, code[1])
             break
-        except (PlaywrightError, AssertionError):
+        except (PlaywrightError, AssertionError) as error:
             # Chromium breaks off what it is connecting when a pod comes or goes on this machine; anything else counts.
-            if not me.was_interrupted or attempt == 2:
+            if not me.was_interrupted or attempt == ATTEMPTS:
                 raise
+            again = f"attempt {attempt} of the day over {scheme} was interrupted: {str(error).splitlines()[0]}"
+            record_property("tried_again", again)
+            with capsys.disabled():
+                print(f"\n    {again}")
     come_back_by_ssh(release, tmp_path)
     leave_what_the_notes_say(release)
 
