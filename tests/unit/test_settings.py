@@ -74,7 +74,10 @@ def test_every_spelling_of_true_switches_tls_on(value):
         ({"EXECUTION_MODE": "k8s", "MLHUB_PROXY_API_URL": "http://proxy-api:8001/api"}, ["MLHUB_PROXY_API_URL"]),
         ({"EXECUTION_MODE": "k8s", "MLHUB_PROXY_API_URL": "http://proxy-api:8001"}, ["CONFIGPROXY_AUTH_TOKEN"]),
         ({"MLHUB_PROXY_API_URL": "http://proxy-api:8001"}, ["MLHUB_PROXY_API_URL", "EXECUTION_MODE=k8s"]),
-        ({"EXECUTION_MODE": "k8s", "MLHUB_IMAGE_PULL_INTERVAL_SECONDS": "60"}, ["MLHUB_IMAGE_PULL_INTERVAL_SECONDS=60", "pullPolicy=Always"]),
+        (
+            {"EXECUTION_MODE": "k8s", "MLHUB_IMAGE_PULL_INTERVAL_SECONDS": "60"},
+            ["MLHUB_IMAGE_PULL_INTERVAL_SECONDS=60", "pullPolicy=Always"],
+        ),
     ],
 )
 def test_a_wrong_variable_is_refused_with_its_name_its_value_and_the_cure(environment, parts):
