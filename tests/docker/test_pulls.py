@@ -82,7 +82,9 @@ async def test_the_progress_of_a_start_moves_while_its_image_is_pulled(hub, regi
     assert percents == sorted(percents)
     assert len({percent for percent in percents if 5 < percent < 60}) >= 5
     assert events[0]["message"] == "Looking for the image"
-    assert [event["message"] for event in events][-2:] == ["Creating the container", "Starting the container"]
+    # It ends so soon that it may have ended before anything waits for it.
+    told = [event["message"] for event in events if event["message"] != "Waiting for the workspace to answer"]
+    assert told[-2:] == ["Creating the container", "Starting the container"]
 
 
 async def test_a_pull_that_takes_longer_than_a_start_may_take_is_no_failed_start(hub, registry, image, drop_images, client):
