@@ -8,8 +8,10 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 from tools.cluster import ensure_cluster, find_kind, load_images
 from tools.console import CACHE, ROOT, ToolError, main_with_sentences, run, stage
@@ -19,10 +21,26 @@ from tools.images import HUB, TEST_STACKS, TEST_WORKSPACE, WORKSPACE, ensure_ima
 
 # In the order in which a failure teaches most, fast and pure first; last what needs a cluster, which is compiled meanwhile on a new machine.
 FOLDERS = ("unit", "render", "hub", "docker", "image", "browser", "contract", "chart", "kube")
+# No container is started for these: they run beside the others, with the processor time that those leave.
+BESIDE = ("unit", "render", "hub")
+LOW_PRIORITY = ("nice", "-n", "10")
+SLOWEST_SHOWN = 8
 NEED_ENGINE = {"chart", "contract", "docker", "image", "browser", "kube"}
 NEED_CLUSTER = {"chart", "contract", "kube"}
 NEED_CLUSTER_IMAGES = {"chart", "contract", "kube"}
 NEED_NODE = {"hub"}
+
+
+class Outcome(NamedTuple):
+    """How one folder's tests ended: pytest's exit code, the counts, seconds, and the output that was kept back."""
+
+    folder: str
+    code: int
+    passed: int
+    failed: int
+    skipped: int
+    seconds: float
+    output: str
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -52,14 +70,10 @@ def main(arguments: Sequence[str]) -> int:
     if kinds & {"image", "browser", "kube"} and not all(map(shutil.which, ("ssh", "sftp", "rsync", "dbclient"))):
         install_packages("openssh-client", "rsync", "dropbear-bin", why="the image tests come in by real SSH clients")
     passed = failed = skipped = 0
-    prepared: dict[str, str] = {}
-    for folder in folders:
-        if folder.split("/")[0] in NEED_CLUSTER and not prepared:
-            prepared = prepare_cluster(kinds)
-        counts, code = run_pytest(python, folder, deep, prepared)
-        passed, failed, skipped = passed + counts[0], failed + counts[1], skipped + counts[2]
-        if code:
-            failures.append(f"tests/{folder}")
+    for outcome in run_folders(python, folders, deep, kinds):
+        passed, failed, skipped = passed + outcome.passed, failed + outcome.failed, skipped + outcome.skipped
+        if outcome.code:
+            failures.append(f"tests/{outcome.folder}")
     if failures:
         print("Failed: " + ", ".join(failures))
         failed = max(failed, 1)
@@ -114,7 +128,7 @@ def compile_beside() -> None:
         return
     CACHE.mkdir(parents=True, exist_ok=True)
     with (CACHE / "build-cluster-beside.log").open("wb") as log:
-        command = [sys.executable, "-m", "tools.programs"]
+        command = [*LOW_PRIORITY, sys.executable, "-m", "tools.programs"]
         subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": "scripts"}, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
 
 
@@ -126,20 +140,58 @@ def prepare_cluster(kinds: set[str]) -> dict[str, str]:
     return cluster.make_environment()
 
 
-def run_pytest(python: Path, folder: str, deep: bool, prepared: dict[str, str]) -> tuple[tuple[int, int, int], int]:
-    """Run one folder's tests; return (passed, failed, skipped) and pytest's exit code."""
-    report = CACHE / f"report-{os.getpid()}.xml"
+def run_folders(python: Path, folders: list[str], deep: bool, kinds: set[str]) -> Iterator[Outcome]:
+    """Run the tests of folders, some beside the others; yield how each of them ended, when its output has been shown."""
+    first = [folder for folder in folders if folder.split("/")[0] not in BESIDE]
+    beside = [folder for folder in folders if folder not in first] if first else []
+    prepared: dict[str, str] = {}
+    with ThreadPoolExecutor(1) as pool:
+        quiet = [pool.submit(run_pytest, python, folder, deep, {}, is_beside=True) for folder in beside]
+        for folder in first or folders:
+            if folder.split("/")[0] in NEED_CLUSTER and not prepared:
+                prepared = prepare_cluster(kinds)
+            yield run_pytest(python, folder, deep, prepared)
+            while quiet and quiet[0].done():
+                yield show(quiet.pop(0).result())
+        for future in quiet:
+            yield show(future.result())
+
+
+def show(outcome: Outcome) -> Outcome:
+    """Print the output that was kept back."""
+    print(f"==> tests/{outcome.folder}, beside the others\n{outcome.output}    {outcome.seconds:.1f} s", flush=True)
+    return outcome
+
+
+def run_pytest(python: Path, folder: str, deep: bool, prepared: dict[str, str], *, is_beside: bool = False) -> Outcome:
+    """Run one folder's tests; those that run beside others have a low priority, and their output is kept back."""
+    report = CACHE / f"report-{os.getpid()}-{folder.replace('/', '-')}.xml"
     began = time.monotonic()
-    print(f"==> tests/{folder}", flush=True)
-    command = [str(python), "-m", "pytest", f"tests/{folder}", "--junitxml", str(report), "-q"]
+    command = [str(python), "-m", "pytest", f"tests/{folder}", "--junitxml", str(report), "-q", f"--durations={SLOWEST_SHOWN}"]
     if not deep:
         command += ["-m", "not deep"]
-    code = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT), **prepared}).returncode
-    print(f"    {time.monotonic() - began:.1f} s", flush=True)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **prepared}
+    output = ""
+    if is_beside:
+        words = [*LOW_PRIORITY, *command]
+        result = subprocess.run(
+            words, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        )
+        code, output = result.returncode, result.stdout
+    else:
+        print(f"==> tests/{folder}", flush=True)
+        code = subprocess.run(command, cwd=ROOT, env=environment).returncode
+        print(f"    {time.monotonic() - began:.1f} s", flush=True)
+    passed, failed, skipped = count(report)
+    return Outcome(folder, code or int(failed > 0), passed, failed, skipped, time.monotonic() - began, output)
+
+
+def count(report: Path) -> tuple[int, int, int]:
+    """Count the tests that passed, failed and were skipped; where there is no report, one failed."""
     try:
         suite = next(ElementTree.parse(report).getroot().iter("testsuite"))
     except (OSError, ElementTree.ParseError, StopIteration):
-        return (0, 1, 0), code or 1
+        return 0, 1, 0
     finally:
         report.unlink(missing_ok=True)
     total, wrong, skipped = (
@@ -147,7 +199,7 @@ def run_pytest(python: Path, folder: str, deep: bool, prepared: dict[str, str]) 
         int(suite.get("failures", 0)) + int(suite.get("errors", 0)),
         int(suite.get("skipped", 0)),
     )
-    return (total - wrong - skipped, wrong, skipped), code
+    return total - wrong - skipped, wrong, skipped
 
 
 if __name__ == "__main__":
