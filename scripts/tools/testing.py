@@ -167,7 +167,17 @@ def run_pytest(python: Path, folder: str, deep: bool, prepared: dict[str, str], 
     """Run one folder's tests; those that run beside others have a low priority, and their output is kept back."""
     report = CACHE / f"report-{os.getpid()}-{folder.replace('/', '-')}.xml"
     began = time.monotonic()
-    command = [str(python), "-m", "pytest", f"tests/{folder}", "--junitxml", str(report), "-q", f"--durations={SLOWEST_SHOWN}"]
+    command = [
+        str(python),
+        "-m",
+        "pytest",
+        f"tests/{folder}",
+        "--junitxml",
+        str(report),
+        "-q",
+        f"--durations={SLOWEST_SHOWN}",
+        "--durations-min=1",
+    ]
     if not deep:
         command += ["-m", "not deep"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **prepared}
