@@ -17,6 +17,7 @@ from pathlib import Path
 import docker
 import pytest
 
+from mlhub.backends.docker.engine import Engine
 from mlhub.backends.docker.spawner import MLHubDockerSpawner
 from tests.at_hand import HubAtHand
 from tests.docker.registry import Registry
@@ -49,6 +50,14 @@ def registry(tmp_path_factory, wait_for):
     wait_for(registry.answers, "the registry answers", 15)
     yield registry
     registry.end()
+
+
+@pytest.fixture
+def engine():
+    """An engine as a hub of its own uses it."""
+    engine = Engine()
+    yield engine
+    engine.close()
 
 
 @pytest.fixture

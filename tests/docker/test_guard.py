@@ -6,7 +6,6 @@ import subprocess
 import pytest
 
 from mlhub.backends.docker import guard
-from mlhub.backends.docker.engine import Engine
 from mlhub.workspace.identity import Identity
 from tests.addresses import listening_on_the_host, own_addresses
 from tests.docker.conftest import LABEL
@@ -17,13 +16,6 @@ FETCH = (
     "s=socket.create_connection((sys.argv[1],int(sys.argv[2])),2)\n"
     "s.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n'); print(s.recv(99))"
 )
-
-
-@pytest.fixture
-def engine():
-    engine = Engine()
-    yield engine
-    engine.close()
 
 
 @pytest.fixture

@@ -6,20 +6,12 @@ import socket
 import pytest
 from tornado import web
 
-from mlhub.backends.docker.engine import Engine
 from mlhub.backends.docker.networks import Networks
 from mlhub.errors import CapacityError, ConfigurationError
 from mlhub.workspace.identity import Identity
 from tests.docker.conftest import LABEL, POOL, eventually
 
 FETCH = "import socket,sys; s=socket.create_connection((sys.argv[1],int(sys.argv[2])),2); s.sendall(b'GET / HTTP/1.0\\r\\n\\r\\n'); print(s.recv(9))"
-
-
-@pytest.fixture
-def engine():
-    engine = Engine()
-    yield engine
-    engine.close()
 
 
 @pytest.fixture

@@ -5,19 +5,11 @@ import time
 
 import pytest
 
-from mlhub.backends.docker.engine import Engine
 from mlhub.backends.docker.own import take_name
 from mlhub.errors import ConfigurationError
 from tests.docker.conftest import LABEL
 
 HUB_IMAGE = {"org.opencontainers.image.title": "MLHub"}
-
-
-@pytest.fixture
-def engine():
-    engine = Engine()
-    yield engine
-    engine.close()
 
 
 @pytest.fixture

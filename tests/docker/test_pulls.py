@@ -7,7 +7,6 @@ import time
 import pytest
 from tornado import web
 
-from mlhub.backends.docker.engine import Engine
 from mlhub.backends.docker.prepull import pull_images
 from mlhub.backends.docker.spawner import MLHubDockerSpawner
 from mlhub.cli.__main__ import main
@@ -16,13 +15,6 @@ from tests.docker.conftest import LABEL, eventually
 from tests.docker.registry import Line, build, push
 
 LAYERS, SIZE = 4, 2_000_000
-
-
-@pytest.fixture
-def engine():
-    engine = Engine()
-    yield engine
-    engine.close()
 
 
 @pytest.fixture
