@@ -6,14 +6,17 @@ Whatever Python an image has runs this, even a minimal one of years ago: only mo
 import os
 import socket
 import sys
+import time
 
 FOLDER = "/.mlhub"
+PATIENCE_SECONDS = 10
 
 
 def main():
     """Fetch once, start each time: the files outlive the container in the pod, its programs do not."""
     host, port, path = read_hub(os.environ["JUPYTERHUB_API_URL"])
     token = os.environ["JUPYTERHUB_API_TOKEN"]
+    wait_for_workspace(os.environ.get("JUPYTERHUB_SERVICE_URL", ""))
     if not os.path.exists(FOLDER + "/start"):  # the last one that comes
         fetch(host, port, path, token)
     write("host/hub", 0o600, f"{host} {port} {path} {token}\n".encode())
@@ -27,8 +30,18 @@ def main():
     os.spawnv(os.P_WAIT, FOLDER + "/start", [FOLDER + "/start"])  # noqa: S606 - an image may have no shell
 
 
+def wait_for_workspace(url):
+    """Leave the processor to what the person waits for, until it listens; where it does not, SSH is how to find out why."""
+    port, deadline = read_hub(url)[1], time.monotonic() + PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            return socket.create_connection(("localhost", port), 1).close()
+        except OSError:
+            time.sleep(0.2)
+
+
 def read_hub(url):
-    """Read host, port and path from the URL of the hub's API."""
+    """Read host, port and path from a URL, such as that of the hub's API."""
     place, _, path = url.partition("://")[2].partition("/")
     host, _, port = place.rpartition(":") if ":" in place.rpartition("]")[2] else (place, "", "80")
     return host.strip("[]"), int(port), "/" + path.rstrip("/")

@@ -35,6 +35,10 @@ make_network() {
 	END
 }
 
+link_plugins() { # what the machine has, and our own; containerd looks in one folder
+    ln -sf /usr/lib/cni/* "$PROGRAMS/local-netpol" "$STATE/cni/"
+}
+
 remember_settings() {
     local name
     if [[ -e $STATE/sysctl ]]; then return; fi

@@ -31,6 +31,7 @@ PROGRAMS = (
     ("kube-proxy", "kubernetes", "k8s.io/kubernetes/cmd/kube-proxy"),
     ("etcd", "kubernetes", "go.etcd.io/etcd/server/v3"),
     ("netpol", "kubernetes", "./netpol"),
+    ("local-netpol", "kubernetes", "./local-netpol"),
     ("pause", "kubernetes", "./pause"),
     ("coredns", "coredns", "github.com/coredns/coredns"),
     ("local-path-provisioner", "storage", "github.com/rancher/local-path-provisioner"),
@@ -49,40 +50,53 @@ def main(arguments: Sequence[str]) -> int:
 
 def ensure_programs(names: Sequence[str] = EVERYTHING) -> Path:
     """Return the folder with the named programs, compiling those that are missing."""
-    folder = CACHE / f"cluster-{hash_sources()}" / "bin"
+    built = {name: CACHE / "programs" / f"{name}-{hash_program(name, module, package)}" for name, module, package in PROGRAMS}
+    folder = CACHE / f"cluster-{hash_texts(*(path.name for path in built.values()))}" / "bin"
     wanted = [program for program in PROGRAMS if program[0] in names]
     if all((folder / name).exists() for name, _, _ in wanted):
         return folder
     folder.mkdir(parents=True, exist_ok=True)
     with locked("cluster-build"):
-        go = ensure_go()
+        go = None
         for name, module, package in wanted:
-            if not (folder / name).exists():
+            if not built[name].exists():
+                go = go or ensure_go()
                 with stage(f"Compiling {name}"):
-                    compile_program(go, folder / name, module, package)
-        remove_work()
+                    compile_program(go, built[name], module, package)
+            link_files(built[name], folder)
+        if go:
+            remove_work()
     return folder
 
 
+def link_files(source: Path, folder: Path) -> None:
+    """Put a program, and what belongs to it, where the cluster looks; the program itself comes last."""
+    for file in sorted(source.iterdir(), key=lambda file: source.name.startswith(f"{file.name}-")):
+        if not (folder / file.name).exists():
+            os.link(file, folder / file.name)
+
+
 def compile_program(go: Path, target: Path, module: str, package: str) -> None:
-    """Compile one program; what it needs besides itself is in place before it is."""
+    """Compile one program into a folder of its own; what it needs besides itself is there, too."""
     version = find_version("k8s.io/kubernetes")
     major, minor = version.removeprefix("v").split(".")[:2]
     stamp = "k8s.io/component-base/version"
     values = {"gitVersion": version, "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
     linker = " ".join(["-s -w", *(f"-X {stamp}.{name}={value}" for name, value in values.items())])
     environment = make_go_environment()
-    unfinished = target.with_name(f".{target.name}")
+    name, unfinished = target.name.rpartition("-")[0], target.with_name(f".{target.name}")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
     # Two at a time and after everybody else: the machine stays usable, and memory suffices.
     parallel = () if "-p=" in os.environ.get("GOFLAGS", "") else ("-p", "2")
     run(
-        "nice", "-n", "5", go, "build", *parallel, "-modcacherw", *FLAGS, "-ldflags", linker, "-o", unfinished, package,
+        "nice", "-n", "5", go, "build", *parallel, "-modcacherw", *FLAGS, "-ldflags", linker, "-o", unfinished / name, package,
         cwd=SOURCES / module, env=environment, log=CACHE / "build-cluster.log",
     )  # fmt: skip
-    if target.name == "local-path-provisioner":
+    if name == "local-path-provisioner":
         source = WORK / "provisioner.txt"
         run(go, "list", "-m", "-f", "{{.Dir}}", package, cwd=SOURCES / module, env=environment, log=source)
-        shutil.copyfile(Path(source.read_text().strip()) / "deploy" / MANIFEST, target.with_name(MANIFEST))
+        shutil.copyfile(Path(source.read_text().strip()) / "deploy" / MANIFEST, unfinished / MANIFEST)
     unfinished.rename(target)
 
 
@@ -123,12 +137,16 @@ def parse_version(text: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", text)[:3])
 
 
-def hash_sources() -> str:
-    """Return a hash over everything that decides about the programs."""
-    digest = hashlib.sha256(repr((PROGRAMS, FLAGS)).encode())
-    for file in sorted(path for path in SOURCES.rglob("*") if path.name in ("go.mod", "go.sum") or path.suffix == ".go"):
-        digest.update(str(file.relative_to(SOURCES)).encode() + b"\0" + file.read_bytes() + b"\0")
-    return digest.hexdigest()[:12]
+def hash_program(name: str, module: str, package: str) -> str:
+    """Return a hash over everything that decides about a program: versions, and sources that are ours."""
+    files = [SOURCES / module / "go.mod", SOURCES / module / "go.sum"]
+    files += sorted((SOURCES / module / package).rglob("*.go")) if package.startswith("./") else []
+    return hash_texts(name, package, *FLAGS, *(file.read_text() for file in files))
+
+
+def hash_texts(*texts: str) -> str:
+    """Return a short hash over texts in their order."""
+    return hashlib.sha256(repr(texts).encode()).hexdigest()[:12]
 
 
 @contextlib.contextmanager

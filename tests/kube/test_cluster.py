@@ -114,6 +114,20 @@ def test_a_policy_closes_a_pod_to_all_but_those_it_names(namespace, wait_for):
     wait_for(lambda: namespace.reaches("stranger", server), "without the policy the stranger is back", 10)
 
 
+def test_policies_know_a_pod_before_its_first_packet(local_cluster, namespace, wait_for):
+    namespace.run("server", "busybox httpd -p 8080")
+    namespace.run("other", "busybox httpd -p 8080")
+    namespace.wait_until_ready("server", "other")
+    friends = {"from": [{"podSelector": {"matchLabels": {"app": "friend"}}}]}
+    namespace.policy("server", podSelector={"matchLabels": {"app": "server"}}, policyTypes=["Ingress"], ingress=[friends])
+    to_server = {"to": [{"podSelector": {"matchLabels": {"app": "server"}}}]}
+    namespace.policy("friend", podSelector={"matchLabels": {"app": "friend"}}, policyTypes=["Egress"], egress=[to_server])
+    tries = [f"nc -n -z -w 1 {namespace.address(name)} 8080 2>/dev/null && echo {name}" for name in ("other", "server")]
+    namespace.run("friend", "; ".join([*tries, "echo tried"]))
+    wait_for(lambda: "tried" in namespace.kubectl("logs", "friend", ok=False), "the pod has tried both", 30)
+    assert namespace.kubectl("logs", "friend").split() == ["server", "tried"]
+
+
 def test_a_claim_keeps_its_files_from_one_pod_to_the_next(namespace):
     claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "10Mi"}}}
     namespace.apply("PersistentVolumeClaim", "data", spec=claim)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import http.server
 import io
 import os
+import socket
 import subprocess
 import sys
 import tarfile
 import threading
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 import pytest
@@ -74,8 +76,10 @@ def fetch(bundle, tmp_path):
     url = f"http://127.0.0.1:{server.server_port}/base/hub/api"
     environment = {**os.environ, "JUPYTERHUB_API_URL": url, "JUPYTERHUB_API_TOKEN": "t0ken", "http_proxy": "http://127.0.0.1:9"}
 
-    def run() -> subprocess.CompletedProcess:
-        return subprocess.run([sys.executable, "-c", text], env=environment, capture_output=True, text=True, timeout=30)
+    def run(workspace: int = server.server_port, patience: float = 20) -> subprocess.CompletedProcess:
+        own = {**environment, "JUPYTERHUB_SERVICE_URL": f"http://0.0.0.0:{workspace}/user/ada/"}
+        script = text.replace("PATIENCE_SECONDS = 10", f"PATIENCE_SECONDS = {patience}")
+        return subprocess.run([sys.executable, "-IS", "-c", script], env=own, capture_output=True, text=True, timeout=30)
 
     run.server, run.target = server, target
     yield run
@@ -103,4 +107,22 @@ def test_an_answer_that_is_cut_off_or_a_refusal_is_tried_again(fetch, tmp_path):
     assert not (tmp_path / "started").exists()
     fetch.server.status, fetch.server.content = 200, whole
     assert fetch().returncode == 0
+    assert (tmp_path / "started").read_text() == "started\n"
+
+
+def test_the_hub_is_asked_only_once_the_workspace_listens(fetch, tmp_path):
+    with socket.socket() as workspace, ThreadPoolExecutor() as pool:
+        workspace.bind(("127.0.0.1", 0))
+        fetching = pool.submit(fetch, workspace.getsockname()[1])
+        assert wait([fetching], timeout=1).not_done
+        assert fetch.server.asked == []
+        workspace.listen()
+        assert fetching.result().returncode == 0
+    assert (tmp_path / "started").read_text() == "started\n"
+
+
+def test_a_workspace_that_never_listens_gets_its_ssh_server_all_the_same(fetch, tmp_path):
+    with socket.socket() as workspace:
+        workspace.bind(("127.0.0.1", 0))
+        assert fetch(workspace.getsockname()[1], patience=0.5).returncode == 0
     assert (tmp_path / "started").read_text() == "started\n"

@@ -19,6 +19,8 @@ from mlhub.errors import BackendError
 from mlhub.workspace.ssh import BUNDLE
 
 TRUSTED_SECONDS = 30.0
+# A workspace that has just started fetches its SSH server only once it listens itself.
+ARRIVAL_SECONDS = 20.0
 
 
 class KubernetesSshEntry(SshEntry):
@@ -41,7 +43,8 @@ class KubernetesSshEntry(SshEntry):
         uid = pod["metadata"]["uid"]
         if self._ssh_seen[0] == uid and time.monotonic() - self._ssh_seen[1] < TRUSTED_SECONDS:
             return
-        if not await is_listening(Address(pods.read_ip(pod) or address.host, address.port), LISTEN_SECONDS):
+        patience = LISTEN_SECONDS if pods.has_arrived(pod) else ARRIVAL_SECONDS
+        if not await is_listening(Address(pods.read_ip(pod) or address.host, address.port), patience):
             raise BackendError(
                 f"The workspace's SSH server does not answer on port {address.port}. Start the workspace again; its log and its pod's events say why it does not run."
             )

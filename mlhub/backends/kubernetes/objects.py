@@ -120,9 +120,9 @@ def admit_ssh(pod: Any, fetch: str, keys: str) -> None:
         client.V1VolumeMount(name=BUNDLE_VOLUME, mount_path=BUNDLE),
         client.V1VolumeMount(name=KEYS_VOLUME, mount_path=KEYS_COMMAND, sub_path="keys", read_only=True),
     ]
-    # The first second belongs to the workspace.
-    times: Any = {"initial_delay_seconds": 1, "period_seconds": 1, "timeout_seconds": 60, "failure_threshold": _FOR_EVER}
-    notebook.startup_probe = client.V1Probe(_exec=client.V1ExecAction(command=["python3", "-c", fetch]), **times)
+    # The first seconds belong to the workspace, and so do the next ones, if it needs them: ``fetch`` waits for it.
+    times: Any = {"initial_delay_seconds": 2, "period_seconds": 1, "timeout_seconds": 60, "failure_threshold": _FOR_EVER}
+    notebook.startup_probe = client.V1Probe(_exec=client.V1ExecAction(command=["python3", "-IS", "-c", fetch]), **times)
     add_port(pod, "ssh", PORT)
 
 

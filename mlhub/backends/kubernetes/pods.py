@@ -54,6 +54,11 @@ def read_ip(pod: dict[str, Any] | None) -> str | None:
     return (pod["status"].get("podIP") or None) if pod is not None and is_alive(pod) else None
 
 
+def has_arrived(pod: dict[str, Any]) -> bool:
+    """Tell whether the command that a pod's workspace starts with, its startup probe, has succeeded."""
+    return any(each["name"] == CONTAINER and each.get("started") for each in pod["status"].get("containerStatuses") or [])
+
+
 def read_container(pod: dict[str, Any]) -> dict[str, Any]:
     """Return the part of a pod's specification that is the workspace itself."""
     return next((each for each in pod["spec"]["containers"] if each["name"] == CONTAINER), pod["spec"]["containers"][0])

@@ -3,6 +3,7 @@
 // On every change of a policy, pod or namespace it renders the whole rule set and loads it with one
 // atomic "nft -f": a pod selected by a policy gets a chain for that direction, with a rule for each
 // thing a policy allows and a final drop. Pods that no policy selects are not in the maps at all.
+// The CNI plugin local-netpol says on a socket which address a pod is given, before the pod starts.
 // Traffic between a pod and its own node: ingress is always let through (kubelet probes), egress is
 // filtered like any other egress (the API server is reached there).
 package main
@@ -12,16 +13,21 @@ import (
 	"flag"
 	"fmt"
 	"log"
+	"net"
 	"net/netip"
+	"os"
 	"os/exec"
+	"slices"
 	"sort"
 	"strings"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	netv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
@@ -33,22 +39,34 @@ import (
 
 const table = "local-netpol"
 
+// patience is how long a pod that the plugin names may take to arrive from the API server.
+const patience = 5 * time.Second
+
 type agent struct {
 	pods       corelisters.PodLister
 	namespaces corelisters.NamespaceLister
 	policies   netlisters.NetworkPolicyLister
+
+	noting sync.Mutex
+	given  map[types.UID]string // addresses that the plugin named
+	noted  int                  // how many it named so far
+
+	loading sync.Mutex
+	loaded  int    // how many of them the rules know that are loaded
+	last    string // these rules
 }
 
 func main() {
 	kubeconfig := flag.String("kubeconfig", "", "path of the kubeconfig")
+	socket := flag.String("socket", "", "where the CNI plugin asks")
 	flag.Parse()
 	config, err := clientcmd.BuildConfigFromFlags("", *kubeconfig)
 	if err != nil {
 		log.Fatal(err)
 	}
 	factory := informers.NewSharedInformerFactory(kubernetes.NewForConfigOrDie(config), 0)
-	a := &agent{factory.Core().V1().Pods().Lister(), factory.Core().V1().Namespaces().Lister(),
-		factory.Networking().V1().NetworkPolicies().Lister()}
+	a := &agent{pods: factory.Core().V1().Pods().Lister(), namespaces: factory.Core().V1().Namespaces().Lister(),
+		policies: factory.Networking().V1().NetworkPolicies().Lister(), given: map[types.UID]string{}}
 	changed := make(chan struct{}, 1)
 	poke := func() {
 		select {
@@ -64,22 +82,86 @@ func main() {
 	factory.Start(nil)
 	factory.WaitForCacheSync(nil)
 	poke()
-	last := ""
+	if *socket != "" {
+		os.Remove(*socket)
+		listener, err := net.Listen("unix", *socket)
+		if err != nil {
+			log.Fatal(err)
+		}
+		go a.listen(listener)
+	}
 	for range changed {
 		time.Sleep(50 * time.Millisecond) // gather a burst of events
-		rules, err := a.render()
-		if err == nil && rules != last {
-			if err = load(rules); err == nil {
-				last = rules
-				log.Printf("loaded %d lines", strings.Count(rules, "\n"))
-			}
-		}
-		if err != nil {
+		if err := a.apply(0); err != nil {
 			log.Print(err)
 			time.Sleep(time.Second)
 			poke()
 		}
 	}
+}
+
+// apply loads the rules where they differ from those that are loaded. Of many that wait for the rules to know so many
+// addresses, one does the work for all.
+func (a *agent) apply(wanted int) error {
+	a.loading.Lock()
+	defer a.loading.Unlock()
+	if wanted > 0 && a.loaded >= wanted {
+		return nil
+	}
+	rules, noted, err := a.render()
+	if err == nil && rules != a.last {
+		began := time.Now()
+		if err = load(rules); err == nil {
+			a.last = rules
+			log.Printf("loaded %d lines in %s", strings.Count(rules, "\n"), time.Since(began).Round(time.Millisecond))
+		}
+	}
+	if err == nil {
+		a.loaded = noted
+	}
+	return err
+}
+
+func (a *agent) listen(listener net.Listener) {
+	for {
+		connection, err := listener.Accept()
+		if err != nil {
+			log.Fatal(err)
+		}
+		go func() {
+			defer connection.Close()
+			connection.SetDeadline(time.Now().Add(2 * patience))
+			var uid, address string
+			if _, err := fmt.Fscanln(connection, &uid, &address); err != nil {
+				return
+			}
+			if err := a.note(types.UID(uid), address); err != nil {
+				fmt.Fprintln(connection, err)
+				return
+			}
+			fmt.Fprintln(connection, "ok")
+		}()
+	}
+}
+
+// note returns once the rules know the address of a pod.
+func (a *agent) note(uid types.UID, address string) error {
+	for deadline := time.Now().Add(patience); !a.knows(uid); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			return fmt.Errorf("there is no pod %s", uid)
+		}
+	}
+	a.noting.Lock()
+	a.given[uid] = address
+	a.noted++
+	wanted := a.noted
+	a.noting.Unlock()
+	return a.apply(wanted)
+}
+
+func (a *agent) knows(uid types.UID) bool {
+	all, _ := a.pods.List(labels.Everything())
+	return slices.ContainsFunc(all, func(p *corev1.Pod) bool { return p.UID == uid })
 }
 
 func load(rules string) error {
@@ -92,11 +174,21 @@ func load(rules string) error {
 }
 
 // addressed returns the pods that have an address of their own, in a fixed order. A pod on its way out may
-// still name an address that has a new owner by now; the address is the new one's.
-func (a *agent) addressed() ([]*corev1.Pod, error) {
+// still name an address that has a new owner by now; the address is the new one's. It also returns how many of those
+// that the plugin named are known.
+func (a *agent) addressed() ([]*corev1.Pod, int, error) {
+	a.noting.Lock()
+	defer a.noting.Unlock()
 	all, err := a.pods.List(labels.Everything())
-	owners := map[string]*corev1.Pod{}
+	owners, given := map[string]*corev1.Pod{}, map[types.UID]string{}
 	for _, p := range all {
+		if address := a.given[p.UID]; address != "" {
+			given[p.UID] = address
+			if address != p.Status.PodIP {
+				p = p.DeepCopy() // what the lister has is everybody's
+				p.Status.PodIP = address
+			}
+		}
 		if p.Status.PodIP == "" || p.Spec.HostNetwork || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
 			continue
 		}
@@ -108,8 +200,11 @@ func (a *agent) addressed() ([]*corev1.Pod, error) {
 	for _, p := range owners {
 		pods = append(pods, p)
 	}
+	if err == nil {
+		a.given = given // without those of pods that are gone
+	}
 	sort.Slice(pods, func(i, j int) bool { return pods[i].UID < pods[j].UID })
-	return pods, err
+	return pods, a.noted, err
 }
 
 func succeeds(p, other *corev1.Pod) bool {
@@ -119,14 +214,14 @@ func succeeds(p, other *corev1.Pod) bool {
 	return other.CreationTimestamp.Before(&p.CreationTimestamp)
 }
 
-func (a *agent) render() (string, error) {
-	pods, err := a.addressed()
+func (a *agent) render() (string, int, error) {
+	pods, noted, err := a.addressed()
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	policies, err := a.policies.List(labels.Everything())
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	sort.Slice(policies, func(i, j int) bool { return policies[i].UID < policies[j].UID })
 	var chains bytes.Buffer
@@ -171,7 +266,7 @@ func (a *agent) render() (string, error) {
 		"\t\tip saddr vmap @egress\n\t\tip daddr vmap @ingress\n\t}\n"+
 		"\tchain input {\n\t\ttype filter hook input priority filter - 1;\n\t\tct state established,related accept\n"+
 		"\t\tip saddr vmap @egress\n\t}\n}\n")
-	return out.String(), nil
+	return out.String(), noted, nil
 }
 
 func applies(policy *netv1.NetworkPolicy, dir string) bool {
