@@ -11,7 +11,7 @@ from mlhub.settings import KNOWN_VARIABLES
 # Names that begin like ours but belong to a shell, an ssh client or Kubernetes' service links.
 _FOREIGN = re.compile(r"(SSH_(AUTH_SOCK|AGENT_\w+|CLIENT|CONNECTION|TTY|ASKPASS\w*)|\w+_SERVICE_\w+|\w+_PORT(_\d+\w*)?|SSL_CERT_\w+)\Z")
 # Read by scripts/ on the host and handed on; nothing inside the container looks at them.
-_HOST_ONLY = {"MLHUB_USER_CONFIG", "MLHUB_SSL_DIR", "MLHUB_CACHE"}
+_HOST_ONLY = {"MLHUB_USER_CONFIG", "MLHUB_SSL_DIR", "MLHUB_USERS_DIR", "MLHUB_CACHE"}
 
 
 def list_misspelt_variables(names: Iterable[str]) -> list[str]:

@@ -20,9 +20,10 @@ from tools.console import CACHE, ROOT, ToolError
 
 SOCKET = "/var/run/docker.sock"
 # Read here, and nothing to the hub.
-HOST_ONLY = {"MLHUB_CACHE", "MLHUB_USER_CONFIG", "MLHUB_SSL_DIR"}
+HOST_ONLY = {"MLHUB_CACHE", "MLHUB_USER_CONFIG", "MLHUB_SSL_DIR", "MLHUB_USERS_DIR"}
 # What lies where inside the container is settled by this script and by the chart, each in its way.
 REFUSED = {"MLHUB_RUN_DIR", "MLHUB_RESOURCES_DIR", "MLHUB_BASTION_DIR", "MLHUB_CHART_VALUES"}
+OFF = ("false", "0", "no", "off", "n", "f")
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,10 @@ def make_handover(environment: Mapping[str, str]) -> Handover:
     for name in sorted(REFUSED):
         if environment.get(name):
             raise ToolError(f"{name}={environment[name]!r} is not for ./scripts/up, which decides itself what lies where inside. Unset it.")
+    if environment.get("START_NGINX", "").strip().lower() in OFF:
+        raise ToolError(
+            f"START_NGINX={environment['START_NGINX']!r} leaves nobody on the port that ./scripts/up publishes. Unset it, or start the hub by hand with `docker run --publish 8000:8000 …`."
+        )
     variables = {name: environment[name] for name in list_variables(environment) if name in environment}
     mounts = [f"{environment.get('DOCKER_HOST', '').removeprefix('unix://') or SOCKET}:{SOCKET}"]
     contents: dict[str, str] = {}
@@ -117,6 +122,8 @@ def list_given() -> list[Given]:
         Given("MLHUB_USER_CONFIG", "/resources/jupyterhub_user_config.py"),
         # A changed pair is followed, but whether there is one is looked at once.
         Given("MLHUB_SSL_DIR", "/resources/ssl", is_folder=True, looked_for=("cert.crt", "cert.key")),
+        # The list in it is read again when it changes.
+        Given("MLHUB_USERS_DIR", "/resources/users", is_folder=True),
         Given("MLHUB_SSH_KEYS_DIR", "/etc/mlhub/ssh", is_folder=True, read_once=("ca", "host_key")),
         Given("POLICY_FILE", "/etc/mlhub/policy", is_followed=True),
         Given("MANUAL_AUTH_FILE", "/etc/mlhub/keys", is_followed=True),
@@ -129,7 +136,7 @@ def find_path(given: Given, environment: Mapping[str, str]) -> Path | None:
     value = environment.get(given.variable, "").strip()
     if given.variable == "MLHUB_USER_CONFIG" and not value and (ROOT / "jupyterhub_user_config.py").is_file():
         return ROOT / "jupyterhub_user_config.py"
-    if not value or (given.variable == "MANUAL_AUTH_FILE" and value.lower() in ("false", "0", "no", "off")):
+    if not value or (given.variable == "MANUAL_AUTH_FILE" and value.lower() in OFF):
         return None
     # Not by Path: it raises where a folder on the way is closed to this person.
     if not (os.path.isdir if given.is_folder else os.path.isfile)(value):

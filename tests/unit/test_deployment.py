@@ -134,6 +134,12 @@ def test_the_certificate_s_folder_is_mounted(tmp_path):
     assert f"{tmp_path}:/resources/ssl:ro" in list_volumes({"MLHUB_SSL_DIR": str(tmp_path)})
 
 
+def test_the_folder_of_the_allow_list_is_mounted(tmp_path):
+    environment = {"MLHUB_USERS_DIR": str(tmp_path), "DYNAMIC_WHITELIST_ENABLED": "true"}
+    assert f"{tmp_path}:/resources/users:ro" in list_volumes(environment)
+    assert list_names(environment) == ["DYNAMIC_WHITELIST_ENABLED"]
+
+
 @pytest.mark.parametrize("variable", ["POLICY_FILE", "MANUAL_AUTH_FILE"])
 def test_of_a_file_that_the_hub_follows_the_folder_is_mounted(variable, tmp_path):
     from tools.handover import make_handover
@@ -189,6 +195,7 @@ def test_a_local_socket_of_another_engine_is_mounted():
         ({"POLICY_FILE": "/"}, "POLICY_FILE='/' is not a file on this machine"),
         ({"MANUAL_AUTH_FILE": "true"}, "MANUAL_AUTH_FILE='true' is not a file on this machine"),
         ({"MLHUB_ADMIN_PASSWORD_FILE": "/nowhere"}, "MLHUB_ADMIN_PASSWORD_FILE='/nowhere' is not a file"),
+        ({"START_NGINX": "False"}, "START_NGINX='False' leaves nobody on the port"),
         ({"DATA_VOLUME_CONTAINER": "srv"}, "DATA_VOLUME_CONTAINER='srv' is not the whole path"),
         ({"DATA_VOLUME_CONTAINER": "//"}, "DATA_VOLUME_CONTAINER='//' is not the whole path"),
         ({"MLHUB_CHART_VALUES": "/etc/values.yaml"}, "MLHUB_CHART_VALUES='/etc/values.yaml' is not for ./scripts/up"),
