@@ -35,8 +35,9 @@ make_network() {
 	END
 }
 
-link_plugins() { # what the machine has, and our own; containerd looks in one folder
-    ln -sf /usr/lib/cni/* "$PROGRAMS/local-netpol" "$STATE/cni/"
+place_plugins() { # what the machine has, and our own, which is there even when the cache is not any more; containerd looks in one folder
+    ln -sf /usr/lib/cni/* "$STATE/cni/"
+    install "$PROGRAMS/local-netpol" "$STATE/cni/"
 }
 
 remember_settings() {

@@ -1,9 +1,12 @@
 # shellcheck shell=bash disable=SC2154
 # The components are plain processes: started in a session of their own, known by a recorded pid, ended by it.
 
-alive() { # NAME: does the process that we started still run; one that ended may stay in the table until somebody asks for it
-    local pid
-    pid=$(cat "$RUN/$1.pid" 2>/dev/null) && [[ $(cat "/proc/$pid/comm" 2>/dev/null) == "${1:0:15}" ]] && ! grep -q '^State:.*Z' "/proc/$pid/status" 2>/dev/null
+alive() { # NAME…: do the processes that we started still run, all of them; one that ended may stay in the table until somebody asks for it
+    local name pid
+    for name; do
+        pid=$(cat "$RUN/$name.pid" 2>/dev/null) && [[ $(cat "/proc/$pid/comm" 2>/dev/null) == "${name:0:15}" ]] &&
+            ! grep -q '^State:.*Z' "/proc/$pid/status" 2>/dev/null || return 1
+    done
 }
 
 start() { # NAME ARGUMENT…

@@ -57,14 +57,12 @@ def ensure_programs(names: Sequence[str] = EVERYTHING) -> Path:
         return folder
     folder.mkdir(parents=True, exist_ok=True)
     with locked("cluster-build"):
-        go = None
         for name, module, package in wanted:
             if not built[name].exists():
-                go = go or ensure_go()
                 with stage(f"Compiling {name}"):
-                    compile_program(go, built[name], module, package)
+                    compile_program(ensure_go(), built[name], module, package)
             link_files(built[name], folder)
-        if go:
+        if WORK.exists() and all(path.exists() for path in built.values()):
             remove_work()
     return folder
 
@@ -138,7 +136,7 @@ def parse_version(text: str) -> tuple[int, ...]:
 
 
 def hash_program(name: str, module: str, package: str) -> str:
-    """Return a hash over everything that decides about a program: versions, and sources that are ours."""
+    """Return a hash over what a program is made of: the versions of its module, and sources where they are ours."""
     files = [SOURCES / module / "go.mod", SOURCES / module / "go.sum"]
     files += sorted((SOURCES / module / package).rglob("*.go")) if package.startswith("./") else []
     return hash_texts(name, package, *FLAGS, *(file.read_text() for file in files))

@@ -122,7 +122,7 @@ def test_policies_know_a_pod_before_its_first_packet(local_cluster, namespace, w
     namespace.policy("server", podSelector={"matchLabels": {"app": "server"}}, policyTypes=["Ingress"], ingress=[friends])
     to_server = {"to": [{"podSelector": {"matchLabels": {"app": "server"}}}]}
     namespace.policy("friend", podSelector={"matchLabels": {"app": "friend"}}, policyTypes=["Egress"], egress=[to_server])
-    tries = [f"nc -n -z -w 1 {namespace.address(name)} 8080 2>/dev/null && echo {name}" for name in ("other", "server")]
+    tries = [f"nc -n -z -w 1 {namespace.address(name)} 8080 2>/dev/null && echo {name}" for name in ("server", "other")]
     namespace.run("friend", "; ".join([*tries, "echo tried"]))
     wait_for(lambda: "tried" in namespace.kubectl("logs", "friend", ok=False), "the pod has tried both", 30)
     assert namespace.kubectl("logs", "friend").split() == ["server", "tried"]

@@ -132,10 +132,11 @@ func (a *agent) listen(listener net.Listener) {
 			defer connection.Close()
 			connection.SetDeadline(time.Now().Add(2 * patience))
 			var uid, address string
-			if _, err := fmt.Fscanln(connection, &uid, &address); err != nil {
-				return
+			_, err := fmt.Fscanln(connection, &uid, &address)
+			if err == nil {
+				err = a.note(types.UID(uid), address)
 			}
-			if err := a.note(types.UID(uid), address); err != nil {
+			if err != nil {
 				fmt.Fprintln(connection, err)
 				return
 			}
