@@ -133,6 +133,13 @@ class Settings(BaseModel):
     mlhub_debug: bool = Field(False, description="Log more. The chart's `mlhub.debug`.")
     mlhub_stop_seconds: int = Field(10, ge=1, le=600, description="Seconds a workspace gets to end by itself when it is stopped.")
 
+    mlhub_drain_seconds: int = Field(
+        0,
+        ge=0,
+        le=86400,
+        description="Seconds that open connections (WebSockets, SSH, downloads) get to end by themselves when this container is stopped; new ones are no longer accepted. Whoever stops it has to wait for as long (`docker stop --time`). Set by the chart.",
+    )
+
     mlhub_bastion_dir: Path | None = Field(
         None,
         description="Directory that hub and bastion share, at the same path, where they run in containers of their own: one with `START_SSH=false`, the other with `START_JHUB=false`, both with `START_NGINX=false`. It belongs to a group that both have, and is setgid. The bastion serves SSH on 2222, and on 2223 behind the PROXY protocol. Set by the chart.",

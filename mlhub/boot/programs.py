@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import sys
 from pathlib import Path
 
@@ -93,7 +94,10 @@ def make_nginx(settings: Settings) -> Program:
     if not settings.start_nginx:
         # Nobody's address: a connection to the port itself would be one to sshd, without a login.
         probe = {"name": "nginx", "address": f"unix:{clients}", "ask": "127.0.0.1\n", "expect": "unknown"}
-    return Program("nginx", command, PLAIN_ENVIRONMENT, probe, sockets)
+    if not settings.mlhub_drain_seconds:
+        return Program("nginx", command, PLAIN_ENVIRONMENT, probe, sockets)
+    drain = settings.mlhub_drain_seconds
+    return Program("nginx", command, PLAIN_ENVIRONMENT, probe, sockets, stop_signal=signal.SIGQUIT, drain_seconds=drain)
 
 
 def make_sshd(settings: Settings, addresses: Addresses) -> Program:

@@ -31,11 +31,15 @@ FAILED_STARTS_UNTIL_FATAL = 5
 RESTART_SECONDS = 0.1
 BACK_OFF_SECONDS = 5.0
 STOP_SECONDS = 8.0
+LOOK_SECONDS = 0.2
 ANSWER_SECONDS = 60.0  # each of them needs less than one
 
 
 class Program(NamedTuple):
-    """Describe one program: how to start it, what it listens on, how to see that it answers, and how soon it has to (None: whenever)."""
+    """Describe one program: how to start it, what it listens on, how to see that it answers, and how soon it has to (None: whenever).
+
+    One with ``drain_seconds`` is told to stop before the others, which it needs, and gets so long for connections that are open.
+    """
 
     name: str
     command: list[str]
@@ -45,6 +49,7 @@ class Program(NamedTuple):
     stop_signal: int = signal.SIGTERM
     umask: int = 0o077
     answer_seconds: float | None = ANSWER_SECONDS
+    drain_seconds: float = 0
 
 
 class Supervisor:
@@ -71,8 +76,11 @@ class Supervisor:
         code = self._exit_codes.get()
         with self._lock:  # nothing is started after this
             self._stopping.set()
+        if code == 0:
+            for program, keeper in zip(self._programs, keepers, strict=True):
+                self._drain(program, keeper)
         for program in self._programs:
-            self.signal(program.name, program.stop_signal)
+            self.signal(program.name, signal.SIGTERM if program.drain_seconds else program.stop_signal)
         deadline = time.monotonic() + STOP_SECONDS
         for program, keeper in zip(self._programs, keepers, strict=True):
             keeper.join(max(0, deadline - time.monotonic()))
@@ -85,6 +93,15 @@ class Supervisor:
     def stop(self, code: int = 0) -> None:
         """End everything, and ``run`` with this exit code; may be called from a signal handler."""
         self._exit_codes.put(code)
+
+    def _drain(self, program: Program, keeper: threading.Thread) -> None:
+        """Let open connections end by themselves, until the time is over or somebody asks once more to stop."""
+        deadline = time.monotonic() + program.drain_seconds
+        if program.drain_seconds:
+            self._say(f"{program.name} takes no new connections; open ones have {program.drain_seconds:.0f} s to end")
+            self.signal(program.name, program.stop_signal)
+        while keeper.is_alive() and time.monotonic() < deadline and self._exit_codes.empty():
+            keeper.join(LOOK_SECONDS)
 
     def signal(self, name: str, number: int) -> None:
         """Send a signal to the program's leader, if it runs."""

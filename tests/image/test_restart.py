@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+
+import pytest
+
 from tests.image.conftest import docker
-from tests.image.wire import is_answered
+from tests.image.wire import Echo, is_answered
 
 
 def is_running(container: str) -> bool:
@@ -12,6 +16,13 @@ def is_running(container: str) -> bool:
 
 def read_start(container: str) -> str:
     return docker("inspect", "--format", "{{.Id}} {{.State.StartedAt}}", container)
+
+
+def opens(hub) -> bool:
+    try:
+        return hub.request("GET", "/hub/login", timeout=5)[0] == 200
+    except OSError:
+        return False
 
 
 def test_a_restart_keeps_workspaces_running_and_reachable(hub):
@@ -76,3 +87,20 @@ def test_other_variables_take_effect_with_the_same_data(make_hub):
     hub.recreate(SSL_ENABLED="false", MLHUB_BASE_URL="/lab")
     hub.scheme = "http"
     assert hub.request("GET", "/lab/hub/login", headers={})[0] == 200
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_stop_with_time_to_drain_takes_no_new_connections_and_waits_for_those_that_are_open(make_brief_hub, scheme):
+    hub = make_brief_hub(MLHUB_DRAIN_SECONDS="60", SSL_ENABLED=str(scheme == "https").lower())
+    hub.start_workspace("ann")
+    echo = Echo(hub.port, "/user/ann/echo", tls=scheme == "https")
+    assert echo.is_alive()
+    assert opens(hub)
+    stopping = subprocess.Popen(["docker", "stop", "--time", "90", hub.name], stdout=subprocess.DEVNULL)
+    hub.wait_for(lambda: "takes no new connections" in hub.logs(), "it drains", 20)
+    hub.wait_for(lambda: not opens(hub), "new connections are refused", 20)
+    assert echo.is_alive()
+    assert stopping.poll() is None
+    echo.close()
+    assert stopping.wait(20) == 0
+    assert docker("inspect", "--format", "{{.State.ExitCode}}", hub.name) == "0", hub.logs()[-2000:]

@@ -116,7 +116,7 @@ def list_processes(hub: Any) -> list[dict[str, Any]]:
     return [entry for entry in found if "_LIST_" not in entry["command"] and "json, pathlib" not in entry["command"]]
 
 
-def is_answered(port: int, path: str, status: bytes = b" 200 ", tls: bool = False) -> bool:
+def is_answered(port: int, path: str, status: bytes = b" 200 ") -> bool:
     """Tell whether one plain request gets this status."""
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=3) as connection:

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 
 import pytest
 
 from tests.image.ssh_client import Person
 from tests.image.wire import Echo
-from tests.kube.release import CHART
+from tests.kube.release import CHART, IMAGE, merge
+
+# The image under the tag of an earlier version: the same content, which the cluster can not know.
+EARLIER = {"hub": {"image": {"tag": "2.99.0"}}, "proxy": {"chp": {"image": {"tag": "2.99.0"}}}}
 
 
 @pytest.fixture(scope="module")
-def release(make_release, tmp_path_factory):
+def release(make_release, tmp_path_factory, root):
     """A release of an earlier version of the chart, as it was packaged."""
     made = make_release()
     folder = tmp_path_factory.mktemp("chart")
-    made.helm("package", str(CHART), "--version", "2.99.0", "--destination", str(folder))
-    made.install(chart=folder / "mlhub-chart-2.99.0.tgz")
-    return made
+    made.helm("package", str(CHART), "--version", "2.99.0", "--app-version", "2.99.0", "--destination", str(folder))
+    image = f"{IMAGE['name']}:2.99.0"
+    subprocess.run(["docker", "tag", f"{IMAGE['name']}:latest", image], check=True)
+    subprocess.run([root / "scripts/cluster", "load", image], check=True, timeout=180)
+    made.install(EARLIER, chart=folder / "mlhub-chart-2.99.0.tgz")
+    yield made
+    subprocess.run(["docker", "rmi", image], check=True)
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +48,43 @@ def open_echo(release, person):
     after = release.read("pod", pod)
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
     assert after["status"]["containerStatuses"][0]["restartCount"] == 0
+
+
+@pytest.fixture
+def open_session(person):
+    """An SSH session through the proxy that echoes."""
+    with contextlib.closing(Session(person)) as session:
+        assert session.is_alive("before")
+        yield session
+
+
+class Session:
+    """One SSH session, open until it is closed."""
+
+    def __init__(self, person: Person) -> None:
+        command = ["ssh", "-F", str(person.config), person.alias, "cat"]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
+        )
+
+    def is_alive(self, word: str) -> bool:
+        try:
+            self.process.stdin.write(f"{word}\n")
+        except BrokenPipeError:
+            return False
+        return self.process.stdout.readline() == f"{word}\n"
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.communicate()
+
+
+def reaches_workspace(release) -> bool:
+    try:
+        return release.request("GET", "/user/alice/api", timeout=5)[0] == 200
+    except OSError:
+        return False
 
 
 def wait_for_hub(release, seconds=90):
@@ -86,50 +131,47 @@ def test_a_new_hub_pod_adopts_what_runs_and_connections_through_the_proxy_live_o
 
 def test_a_new_proxy_pod_has_all_routes_within_seconds(release, person):
     release.kubectl("delete", "pod", release.find_pod("proxy"), "--wait=true", "--timeout=60s")
-
-    def is_back() -> bool:
-        try:
-            return release.request("GET", "/user/alice/api", timeout=5)[0] == 200
-        except OSError:
-            return False
-
     release.kubectl("rollout", "status", f"deployment/{release.name}-proxy", "--timeout=60s")
-    release.wait_for(is_back, "the workspace is reached through the new proxy", 10)
+    release.wait_for(lambda: reaches_workspace(release), "the workspace is reached through the new proxy", 10)
 
 
-def test_an_upgrade_with_other_values_keeps_workspaces_and_connections_and_rolls_back(release, person, open_echo):
+def test_a_proxy_that_is_replaced_keeps_its_connections_until_they_end(release, person, open_echo, open_session):
+    before = release.find_pod("proxy")
+    release.kubectl("rollout", "restart", f"deployment/{release.name}-proxy")
+    release.kubectl("rollout", "status", f"deployment/{release.name}-proxy", "--timeout=90s")
+    release.wait_for(lambda: reaches_workspace(release), "the workspace is reached through the new proxy", 5)
+    release.wait_for(lambda: person.run(person.alias, "echo in").stdout == "in\n", "SSH leads through the new proxy", 10)
+    drains = "takes no new connections"
+    release.wait_for(lambda: drains in release.kubectl("logs", before, check=False), "the old proxy has been told to stop", 30)
+    assert open_echo.is_alive()
+    assert open_session.is_alive("after")
+    assert release.find_pod("proxy") != before
+    open_echo.close()
+    open_session.close()
+    release.kubectl("wait", "--for=delete", f"pod/{before}", "--timeout=30s")
+
+
+def test_an_upgrade_to_this_version_keeps_workspaces_and_connections_and_rolls_back(release, person, open_echo):
     proxy = release.find_pod("proxy")
     changed = {"singleuser": {"storage": {"capacity": "32Mi"}}, "hub": {"labels": {"changed": "yes"}}}
-    release.install(changed)  # from the earlier package to this one
+    release.install(merge(changed, EARLIER))  # from the earlier package to this one, but its images
     assert release.find_pod("proxy") == proxy  # what changed is the hub's alone
+    release.install(changed)
+    assert release.find_pod("proxy") != proxy
     wait_for_hub(release)
     assert open_echo.is_alive()
     assert release.is_workspace_ready("alice")
     release.start_workspace("bob")
     release.helm("rollback", release.name, "1", "--wait", "--timeout", "4m")
     wait_for_hub(release)
+    assert open_echo.is_alive()
     assert release.is_workspace_ready("alice")
     assert release.is_workspace_ready("bob")
     assert person.ask("echo in") == "in\n"
 
 
-def test_an_open_ssh_session_survives_a_crash_of_the_hub_program(release, person):
-    session = subprocess.Popen(
-        ["ssh", "-F", str(person.config), person.alias, "cat"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        session.stdin.write("one\n")
-        session.stdin.flush()
-        assert session.stdout.readline() == "one\n"
-        kill_hub_program(release)
-        session.stdin.write("two\n")
-        session.stdin.flush()
-        assert session.stdout.readline() == "two\n"
-        wait_for_hub(release)
-    finally:
-        session.kill()
-        session.communicate()
+def test_an_open_ssh_session_survives_a_crash_of_the_hub_program(release, person, open_session):
+    kill_hub_program(release)
+    assert open_session.is_alive("after")
+    wait_for_hub(release)
+    assert open_session.is_alive("again")

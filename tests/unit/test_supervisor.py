@@ -176,6 +176,59 @@ def test_a_program_that_does_not_listen_to_the_stop_signal_is_killed_after_a_whi
     wait_for(lambda: nothing_is_left(tmp_path, "other"), "nothing is left", 20, 0.02)
 
 
+def make_drain(folder, seconds: float) -> Program:
+    """Return a program that ends, once it is told to, as soon as there is a file ``drained``."""
+    script = """
+import os, signal, socket, sys, time
+path, drained = sys.argv[1:]
+told = []
+signal.signal(signal.SIGQUIT, lambda *_: told.append(1))
+server = socket.socket(socket.AF_UNIX); server.bind(path); server.listen(); server.settimeout(0.1)
+while not (told and os.path.exists(drained)):
+    try: server.accept()[0].close()
+    except TimeoutError: pass
+"""
+    path = folder / "drain.sock"
+    command = [sys.executable, "-c", script, str(path), str(folder / "drained")]
+    probe = {"name": "drain", "address": f"unix:{path}"}
+    return Program("drain", command, {}, probe, [path], stop_signal=signal.SIGQUIT, drain_seconds=seconds)
+
+
+@pytest.fixture
+def drain(tmp_path, run, lines, wait_for):
+    """Start one program that drains and one that it needs, and tell them to stop."""
+
+    def start(seconds: float) -> Running:
+        ready = threading.Event()
+        running = run(make_server(tmp_path), make_drain(tmp_path, seconds), on_ready=ready.set)
+        assert ready.wait(20)
+        running.supervisor.stop()
+        wait_for(lambda: any("takes no new connections" in line for line in lines), "it drains", 20, 0.02)
+        return running
+
+    return start
+
+
+def test_what_others_need_goes_on_until_the_connections_of_those_have_ended(tmp_path, drain):
+    running = drain(60)
+    assert running.wait(1) is None
+    assert not nothing_is_left(tmp_path)
+    (tmp_path / "drained").touch()
+    assert running.wait() == 0
+    assert nothing_is_left(tmp_path)
+
+
+def test_a_drain_ends_with_its_time(tmp_path, drain, lines):
+    assert drain(0.5).wait() == 0
+    assert not [line for line in lines if "is killed" in line]
+
+
+def test_whoever_asks_once_more_to_stop_ends_a_drain(tmp_path, drain):
+    running = drain(60)
+    running.supervisor.stop()
+    assert running.wait(10) == 0
+
+
 def test_ready_is_said_once(tmp_path, run, lines, wait_for):
     count = []
     running = run(make_server(tmp_path), on_ready=lambda: count.append(1))

@@ -15,6 +15,7 @@ env:
   - {name: START_SSH, value: "false"}
   - {name: MLHUB_RUN_DIR, value: /run/mlhub}
   - {name: MLHUB_BASE_URL, value: {{ include "mlhub.basePath" . | quote }}}
+  - {name: MLHUB_DRAIN_SECONDS, value: {{ .Values.proxy.drainSeconds | toString | quote }}}
   - {name: MLHUB_DEBUG, value: {{ .Values.mlhub.debug | toString | quote }}}
   - {name: ADDITIONAL_ARGS, value: {{ concat $words .Values.proxy.chp.extraArgs | join " " | quote }}}
   - {name: SSL_ENABLED, value: {{ ternary "true" "false" (eq (include "mlhub.tlsEnds" .) "pod") | quote }}}
