@@ -49,15 +49,23 @@ def what_templates_need(scenario: str) -> list[str]:
     return ["--set", "mlhub.existingSecret=given" if keeps_nothing else TOKEN]
 
 
-def template(*arguments: str, release: str = "one", namespace: str = "team") -> Objects:
+def template(*arguments: str, release: str = "one", namespace: str = "team", chart: Path = CHART) -> Objects:
     """Render the chart and read every object back."""
-    return [found for found in yaml.load_all(render(release, namespace, *arguments), yaml.CSafeLoader) if found]
+    return [found for found in yaml.load_all(render(release, namespace, chart, *arguments), yaml.CSafeLoader) if found]
 
 
 @functools.cache
-def render(release: str, namespace: str, *arguments: str) -> str:
+def render(release: str, namespace: str, chart: Path, *arguments: str) -> str:
     """Render the chart, once for the same arguments: its files stay as they are while the tests run."""
-    return succeed("helm", "template", release, CHART, "--namespace", namespace, *KUBERNETES, *arguments)
+    return succeed("helm", "template", release, chart, "--namespace", namespace, *KUBERNETES, *arguments)
+
+
+def read_notes(*arguments: str) -> str:
+    """Return the notes of a release. `helm template` leaves them out, so they come as the text of an object of the site's own."""
+    notes = (CHART / "templates" / "NOTES.txt").read_text()
+    shown = f'{{{{ define "notes" }}}}{notes}{{{{ end }}}}{{kind: Notes, metadata: {{name: notes}}, text: {{{{ include "notes" . | toJson }}}}}}'
+    objects = template(*arguments, "--set-json", f"extraObjects={json.dumps([shown])}")
+    return str(select(objects, "Notes")["text"])
 
 
 def refusal(*arguments: str) -> str:

@@ -51,6 +51,30 @@ def test_a_misspelt_or_impossible_value_is_named(values, words):
         (["metrics.enabled=true"], "metrics.enabled needs a token"),
         (["proxy.https.manual.cert=x"], "proxy.https.manual needs both key and cert."),
         (["proxy.https.manual.cert=x", "proxy.https.manual.key=x"], "but HTTPS is off. Set mlhub.env.SSL_ENABLED=true"),
+        (
+            ["hub.db.type=sqlite-memory", "hub.db.pvc.existingClaim=mine"],
+            "hub.db.pvc.existingClaim=mine is for a file of the hub's, but with hub.db.type=sqlite-memory there is none. Remove it",
+        ),
+        (
+            ["hub.db.type=postgres", "hub.db.url=postgresql://db/x", "hub.db.pvc.existingClaim=mine"],
+            "but with hub.db.type=postgres there is none. Remove it, or set hub.db.type=sqlite-pvc.",
+        ),
+        (
+            ["proxy.https.enabled=true", "proxy.https.secret.name=mine"],
+            "proxy.https.secret.name=mine has a certificate, but proxy.https.type=manual does not use it. Set proxy.https.type=secret",
+        ),
+        (
+            ["proxy.https.type=secret", "proxy.https.secret.name=mine"],
+            "but HTTPS is off. Set mlhub.env.SSL_ENABLED=true, or remove the name.",
+        ),
+        (
+            ["ingress.tls[0].secretName=mine"],
+            "ingress.tls is set, but ingress.enabled=false. Set ingress.enabled=true, or remove ingress.tls",
+        ),
+        (
+            ["singleuser.networkPolicy.internet=false", "singleuser.networkPolicy.internetExcept={203.0.113.0/24}"],
+            "Set singleuser.networkPolicy.internet=true, or remove internetExcept.",
+        ),
         (["proxy.https.enabled=true", "proxy.https.type=secret"], "proxy.https.type=secret needs proxy.https.secret.name"),
         (["proxy.https.enabled=true", "proxy.https.type=letsencrypt"], "Set proxy.https.letsencrypt.issuerRef.name"),
         (
@@ -71,6 +95,11 @@ def test_contradictions_are_refused_with_the_cure(values, sentence):
 def test_what_is_refused_only_in_company_is_fine_alone():
     template("--set", TOKEN, "--set", "mlhub.env.SSL_ENABLED=true", "--set", "proxy.https.enabled=true")
     template("--set", TOKEN, "--set", "ingress.enabled=true")
+    template("--set", TOKEN, "--set", "ingress.enabled=true", "--set", "ingress.tls[0].secretName=mine")
+    template("--set", TOKEN, "--set", "hub.db.pvc.existingClaim=mine")
+    secret = ("proxy.https.enabled=true", "proxy.https.type=secret", "proxy.https.secret.name=mine")
+    template("--set", TOKEN, *(word for value in secret for word in ("--set", value)))
+    template("--set", TOKEN, "--set", "singleuser.networkPolicy.internetExcept={203.0.113.0/24}")
     annotations = json.dumps({"nginx.ingress.kubernetes.io/backend-protocol": "HTTPS"})
     template(
         "--set",

@@ -89,7 +89,9 @@ def test_an_uninstall_leaves_what_the_notes_say_and_their_commands_remove_the_re
     assert namespace.list_names(KINDS) == set()
     notes = install(namespace, "--set", "ingress.enabled=true", "--set", "userConfig=c.Spawner.cpu_limit=1")
     secret = read_secret(namespace)
+    assert run("helm", "test", "one", "--namespace", namespace.name, "--timeout", "3s").returncode != 0
     namespace.helm("uninstall", "one")
+    assert "pod/one-test" in namespace.list_names("pod")
     assert namespace.list_names(KINDS) == {"secret/one-hub", "persistentvolumeclaim/one-hub-db-dir"}
     assert not [
         name
@@ -105,6 +107,7 @@ def test_an_uninstall_leaves_what_the_notes_say_and_their_commands_remove_the_re
     for command in commands:
         succeed(*shlex.split(command))
     assert namespace.list_names(KINDS) == set()
+    assert "pod/one-test" not in namespace.list_names("pod")
 
 
 def test_several_releases_share_a_namespace_for_real(namespace):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
+from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.chart.helm import (
     CHART,
@@ -145,19 +148,33 @@ def test_without_node_sizes_nothing_belongs_to_the_whole_cluster(objects):
     assert {each["kind"] for each in template("--set", TOKEN)} & CLUSTER_KINDS == {"ClusterRole", "ClusterRoleBinding"}
 
 
+# What mlhub/backends/kubernetes calls: its Api, the watch of pods, the watch of events.
+RIGHTS = {
+    "pods": {"get", "list", "watch", "create", "patch", "delete"},
+    "pods/log": {"get"},
+    "events": {"list", "watch"},
+    "persistentvolumeclaims": {"get", "list", "create", "patch", "delete"},
+    "services": {"get", "create", "delete"},
+    "networking.k8s.io/networkpolicies": {"get", "list", "create", "delete"},
+}
+
+
+def read_rights(role: dict) -> dict[str, set[str]]:
+    """Return what a role grants: resource → verbs."""
+    rights: dict[str, set[str]] = {}
+    for rule in role["rules"]:
+        assert set(rule) == {"apiGroups", "resources", "verbs"}
+        for name in (f"{group}/{resource}".lstrip("/") for group in rule["apiGroups"] for resource in rule["resources"]):
+            rights.setdefault(name, set()).update(rule["verbs"])
+    return rights
+
+
 def test_the_hub_gets_the_rights_it_needs_and_no_more():
-    rules = {
-        (group, resource): set(rule["verbs"])
-        for rule in select(template("--set", TOKEN), "Role")["rules"]
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
-    }
-    assert set(rules) == {
-        ("", "pods"), ("", "pods/log"), ("", "events"), ("", "services"), ("", "persistentvolumeclaims"), ("networking.k8s.io", "networkpolicies"),
-    }  # fmt: skip
-    assert "update" not in set().union(*rules.values())
-    with_ssl = select(template("--set", TOKEN, "--set", "rbac.internalSsl=true"), "Role")["rules"]
-    assert {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create", "delete"]} in with_ssl
+    objects = template("--set", TOKEN)
+    assert read_rights(select(objects, "Role")) == RIGHTS
+    assert read_rights(select(objects, "ClusterRole")) == {"nodes": {"list"}}
+    with_ssl = template("--set", TOKEN, "--set", "rbac.internalSsl=true")
+    assert read_rights(select(with_ssl, "Role")) == {**RIGHTS, "secrets": {"create", "delete"}}
 
 
 @pytest.mark.parametrize(
@@ -203,6 +220,19 @@ def test_a_change_of_the_hubs_configuration_starts_the_hub_anew_and_not_the_prox
 
 def test_a_changed_policy_starts_nothing_anew():
     assert read_annotations("--set", "policy.everyone.custom_images=false") == read_annotations()
+
+
+def test_a_new_chart_with_the_images_of_before_starts_nothing_anew(tmp_path):
+    newer = Path(shutil.copytree(CHART, tmp_path / "mlhub"))
+    about = newer / "Chart.yaml"
+    about.write_text(about.read_text().replace(yaml.safe_load(about.read_text())["version"], "9.8.7"))
+    pinned = ("--set", TOKEN, "--set", "hub.image.tag=v1", "--set", "proxy.chp.image.tag=v1")
+    before, after = (template(*pinned, chart=chart) for chart in (CHART, newer))
+    for name in ("-hub", "-proxy"):
+        assert select(after, "Deployment", name)["spec"] == select(before, "Deployment", name)["spec"]
+    # The twin: the hub can read the new version, and images that are not pinned are the new ones.
+    assert read_config(after)["Chart"] == {"Name": "mlhub-chart", "Version": "9.8.7"}
+    assert container(template("--set", TOKEN, chart=newer), "proxy")["image"].endswith(":9.8.7")
 
 
 def test_another_token_starts_both_anew():

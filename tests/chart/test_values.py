@@ -103,15 +103,20 @@ def test_without_ssh_there_is_no_door():
 # networks
 
 
-def egress_of_workspaces(*arguments: str) -> list[dict]:
-    return select(template("--set", TOKEN, *arguments), "NetworkPolicy", "-singleuser")["spec"]["egress"]
+OWN = [{"to": [{"ipBlock": {"cidr": "10.20.0.0/16"}}]}]
+
+
+def egress_of_workspaces(*arguments: str, **policy: object) -> list[dict]:
+    given = [word for name, value in policy.items() for word in ("--set-json", f"singleuser.networkPolicy.{name}={json.dumps(value)}")]
+    return select(template("--set", TOKEN, *arguments, *given), "NetworkPolicy", "-singleuser")["spec"]["egress"]
 
 
 def test_workspaces_reach_the_internet_and_nothing_private():
     blocks = [peer["ipBlock"] for rule in egress_of_workspaces() if "ports" not in rule for peer in rule["to"]]
     assert [block["cidr"] for block in blocks] == ["0.0.0.0/0"]
     assert {"10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "169.254.0.0/16"} < set(blocks[0]["except"])
-    assert egress_of_workspaces("--set", "singleuser.networkPolicy.internet=false") == egress_of_workspaces()[:-1]
+    assert egress_of_workspaces(internet=True) == egress_of_workspaces()
+    assert egress_of_workspaces(internet=False) == egress_of_workspaces()[:-1]
 
 
 def test_the_metadata_address_is_excepted_wherever_it_is():
@@ -126,9 +131,18 @@ def test_the_metadata_address_is_excepted_wherever_it_is():
     ]
 
 
-def test_a_sites_own_rules_are_added_to_ours():
-    rules = egress_of_workspaces("--set-json", 'singleuser.networkPolicy.egress=[{"to":[{"ipBlock":{"cidr":"10.20.0.0/16"}}]}]')
-    assert rules == [*egress_of_workspaces(), {"to": [{"ipBlock": {"cidr": "10.20.0.0/16"}}]}]
+def test_a_sites_own_rules_take_the_place_of_the_internet():
+    hub_and_dns = egress_of_workspaces(internet=False)
+    assert [rule["ports"] for rule in hub_and_dns] == [
+        [{"port": 8081, "protocol": "TCP"}],
+        [{"port": 53, "protocol": "UDP"}, {"port": 53, "protocol": "TCP"}],
+    ]
+    assert egress_of_workspaces(egress=OWN) == [*hub_and_dns, *OWN]
+    assert egress_of_workspaces(egress=[]) == hub_and_dns
+
+
+def test_a_site_has_its_own_rules_and_the_internet_where_it_asks_for_both():
+    assert egress_of_workspaces(internet=True, egress=OWN) == [*egress_of_workspaces(), *OWN]
 
 
 def test_the_proxys_api_is_for_the_hub_alone_and_the_proxied_ssh_port_for_the_proxy_alone():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 
 import pytest
@@ -10,27 +11,44 @@ import pytest
 from tests.addresses import INTERNET, METADATA, listening_on_the_host, own_addresses
 
 PROBE = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 2).close()"
-# Runs inside a workspace: which of these ports of a host accept a connection?
+# Runs inside a workspace: which of all ports of a host accept a connection? Refused packets are dropped without a word: a
+# port that says nothing for half a second is closed.
 FIND_OPEN = """
-import socket, sys, threading
-host, ports, found = sys.argv[1], iter(range(int(sys.argv[2]), int(sys.argv[3]) + 1)), []
-lock = threading.Lock()
-def look():
-    while True:
-        with lock:
-            port = next(ports, None)
-        if port is None:
-            return
-        try:
-            socket.create_connection((host, port), 1.0).close()
+import errno, json, os, select, socket, sys
+at_once, found = min(16000, os.sysconf("SC_OPEN_MAX") - 100), []
+for first in range(1, 65536, at_once):
+    asked, answers = {}, select.epoll()
+    for port in range(first, min(first + at_once, 65536)):
+        tried = socket.socket()
+        tried.setblocking(False)
+        code = tried.connect_ex((sys.argv[1], port))
+        if code == errno.EINPROGRESS:
+            asked[tried.fileno()] = (port, tried)
+            answers.register(tried, select.EPOLLOUT)
+        elif code == 0:
             found.append(port)
-        except OSError:
-            pass
-threads = [threading.Thread(target=look) for _ in range(200)]
-[thread.start() for thread in threads]
-[thread.join() for thread in threads]
-print(sorted(found))
+        elif code != errno.ECONNREFUSED:
+            raise OSError(code, os.strerror(code))  # nothing was asked
+    while asked and (ready := answers.poll(0.5)):
+        for number, _ in ready:
+            port, tried = asked.pop(number)
+            if tried.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0:
+                found.append(port)
+            tried.close()
+    for _, tried in asked.values():
+        tried.close()
+print(json.dumps(sorted(found)))
 """
+# All that the hub's account may beside what every account of the cluster may.
+NODES = {"nodes": {"list"}}
+RIGHTS = {
+    "pods": {"get", "list", "watch", "create", "patch", "delete"},
+    "pods/log": {"get"},
+    "persistentvolumeclaims": {"get", "list", "create", "patch", "delete"},
+    "services": {"get", "create", "delete"},
+    "networkpolicies.networking.k8s.io": {"get", "list", "create", "delete"},
+    "events": {"list", "watch"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -58,65 +76,93 @@ def reaches(release, source: str, host: str, port: int, container: str = "notebo
     return said == "open"
 
 
+def find_open(release, source: str, host: str) -> list[int]:
+    return json.loads(release.execute(source, "python3", "-c", FIND_OPEN, host))
+
+
 def test_the_hubs_api_answers_workspaces_and_nothing_else_of_the_release_does(people):
-    ann = pod(people, "ann")
-    assert reaches(people, ann, people.name, 8081)
-    assert reaches(people, ann, component_address(people, "hub"), 8081)
-    proxy = component_address(people, "proxy")
-    assert json.loads(people.execute(ann, "python3", "-c", FIND_OPEN, component_address(people, "hub"), "1", "3000")) == []
-    assert reaches(people, people.find_pod("hub"), proxy, 8001, container="hub")  # whose it is
-    assert not reaches(people, ann, proxy, 8001)
+    ann, hub, proxy = pod(people, "ann"), people.find_pod("hub"), people.find_pod("proxy")
+    assert reaches(people, ann, people.name, 8081)  # by the name of its Service
+    assert find_open(people, ann, address(people, hub)) == [8081]
+    for port in (2222, 2223):  # SSH, which listens
+        assert reaches(people, hub, address(people, hub), port, container="hub")
+    assert find_open(people, ann, address(people, proxy)) == []
+    for port in (8001, 8080):
+        assert reaches(people, hub, address(people, proxy), port, container="hub")
     assert not reaches(people, ann, f"{people.name}-proxy-api", 8001)
-    assert json.loads(people.execute(ann, "python3", "-c", FIND_OPEN, proxy, "7900", "8100")) == []
+    assert reaches(people, hub, f"{people.name}-proxy-api", 8001, container="hub")  # whose it is
 
 
-def test_an_own_workspace_is_reached_and_anothers_is_not(people):
-    ann, second, bob = pod(people, "ann"), pod(people, "ann", "second"), pod(people, "bob")
+def test_an_own_workspace_is_reached_and_anothers_is_not(people, wait_for):
+    ann, second, bob, hub = pod(people, "ann"), pod(people, "ann", "second"), pod(people, "bob"), people.find_pod("hub")
+    for name in (second, bob):  # the hub reaches all that listens in them
+        assert reaches(people, hub, address(people, name), 8080, container="hub")
+        wait_for(lambda name=name: reaches(people, hub, address(people, name), 2222, container="hub"), f"SSH listens in {name}")
     assert reaches(people, ann, second, 8080)  # by the name of its Service
-    assert reaches(people, ann, address(people, second), 8080)
-    assert people.request("GET", "/user/bob/api")[0] == 200  # bob's answers where it is allowed
+    assert find_open(people, ann, address(people, second)) == [2222, 8080]
+    assert reaches(people, hub, bob, 8080, container="hub")
     assert not reaches(people, ann, bob, 8080)
-    for port in (8080, 2222):
-        assert not reaches(people, ann, address(people, bob), port)
+    assert find_open(people, ann, address(people, bob)) == []
 
 
 def test_the_internet_is_reached_and_metadata_private_networks_and_the_api_server_are_not(people):
-    ann = pod(people, "ann")
-    node = people.cluster.read("nodes")["items"][0]["status"]["addresses"][0]["address"]
+    ann, hub = pod(people, "ann"), people.find_pod("hub")
+    addresses = people.cluster.read("nodes")["items"][0]["status"]["addresses"]
+    node = next(each["address"] for each in addresses if each["type"] == "InternalIP")
     api = people.cluster.read("--namespace", "default", "service", "kubernetes")["spec"]["clusterIP"]
     with own_addresses(INTERNET, METADATA), listening_on_the_host() as port:
         assert reaches(people, ann, INTERNET, port)
         assert not reaches(people, ann, METADATA, port)
-        assert not reaches(people, ann, node, port)
-        # The hub may: the address answers, and the refusals above are the policy's.
-        assert reaches(people, people.find_pod("hub"), METADATA, port, container="hub")
-    assert reaches(people, people.find_pod("hub"), api, 443, container="hub")
+        assert find_open(people, ann, node) == []
+        # The hub may: the addresses answer, and the refusals above are the policy's.
+        assert reaches(people, hub, METADATA, port, container="hub")
+        assert reaches(people, hub, node, port, container="hub")
+    assert reaches(people, hub, api, 443, container="hub")
     assert not reaches(people, ann, api, 443)
+
+
+def list_rights(cluster, account: str, namespace: str) -> set[tuple[str, str]]:
+    """List what an account (namespace:name) may in a namespace, as ``kubectl auth can-i --list`` does."""
+    review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview", "spec": {"namespace": namespace}}
+    words = ["create", "--validate=false", "--filename", "-", "--output", "json", f"--as=system:serviceaccount:{account}"]
+    status = json.loads(cluster.run(*words, stdin=json.dumps(review)))["status"]
+    found = {(url, verb) for rule in status["nonResourceRules"] for url in rule.get("nonResourceURLs", ()) for verb in rule["verbs"]}
+    for rule in status["resourceRules"]:
+        for kind in rule["resources"]:
+            names = [".".join(filter(None, (kind, group))) for group in rule["apiGroups"]]
+            found |= {(f"{name}{rule.get('resourceNames', '')}", verb) for name in names for verb in rule["verbs"]}
+    return found
 
 
 def test_a_workspace_holds_no_right_in_the_cluster_and_the_hub_only_what_it_needs(people):
     namespace, hub_account = people.namespace, people.read("pod", people.find_pod("hub"))["spec"]["serviceAccountName"]
     account = people.read("pod", pod(people, "ann"))["spec"].get("serviceAccountName", "default")
 
-    def may(who: str, verb: str, resource: str, where: str = namespace) -> bool:
-        kind, _, part = resource.partition("/")  # kubectl would take what is behind a slash for a name
-        words = ["auth", "can-i", verb, kind, "--namespace", where, f"--as=system:serviceaccount:{namespace}:{who}"]
-        said = people.cluster.run(*words, *([f"--subresource={part}"] if part else []), check=False)
-        return said.splitlines()[-1] == "yes"
+    def list_granted(who: str, where: str) -> set[tuple[str, str]]:
+        everybodys = list_rights(people.cluster, "default:nobody", where)
+        assert everybodys  # such as to ask for one's rights
+        return list_rights(people.cluster, f"{namespace}:{who}", where) - everybodys
 
-    needed = {
-        "pods": ("get", "list", "watch", "create", "patch", "delete"),
-        "pods/log": ("get",),
-        "persistentvolumeclaims": ("get", "list", "create", "patch", "delete"),
-        "services": ("get", "create", "delete"),
-        "networkpolicies.networking.k8s.io": ("get", "list", "create", "delete"),
-        "events": ("list", "watch"),
-    }
-    for resource, verbs in needed.items():
-        for verb in verbs:
-            assert may(hub_account, verb, resource), (verb, resource)
-            assert not may(account, verb, resource), (verb, resource)
-            assert not may(hub_account, verb, resource, "kube-system"), (verb, resource)
+    def flatten(rights: dict[str, set[str]]) -> set[tuple[str, str]]:
+        return {(kind, verb) for kind, verbs in rights.items() for verb in verbs}
+
+    assert list_granted(hub_account, namespace) == flatten({**RIGHTS, **NODES})
+    assert list_granted(hub_account, "kube-system") == flatten(NODES)
+    assert list_granted(account, namespace) == list_granted(account, "kube-system") == set()
+
+
+def test_what_nobody_of_a_release_may_is_denied_to_hub_and_workspaces(people):
+    hub_account = people.read("pod", people.find_pod("hub"))["spec"]["serviceAccountName"]
+    account = people.read("pod", pod(people, "ann"))["spec"].get("serviceAccountName", "default")
+
+    def may(who: str, verb: str, resource: str) -> bool:
+        kind, _, part = resource.partition("/")  # kubectl would take what is behind a slash for a name
+        words = ["auth", "can-i", verb, kind, f"--as=system:serviceaccount:{people.namespace}:{who}"]
+        return people.kubectl(*words, *([f"--subresource={part}"] if part else []), check=False).splitlines()[-1] == "yes"
+
+    for resource in ("pods", "pods/log"):
+        assert may(hub_account, "get", resource)
+        assert not may(account, "get", resource)
     never = (
         "secrets",
         "configmaps",
@@ -126,11 +172,16 @@ def test_a_workspace_holds_no_right_in_the_cluster_and_the_hub_only_what_it_need
         "serviceaccounts/token",
         "deployments.apps",
     )
-    for resource in never:
-        for verb in ("get", "create", "delete"):
-            assert not may(hub_account, verb, resource), (verb, resource)
-    assert people.execute(pod(people, "ann"), "ls", "/var/run/secrets/kubernetes.io", check=False) == ""
-    assert people.execute(people.find_pod("hub"), "ls", "/var/run/secrets/kubernetes.io/serviceaccount", container="ssh", check=False) == ""
+    for who, resource, verb in itertools.product((hub_account, account), never, ("get", "create", "delete")):
+        assert not may(who, verb, resource), (who, verb, resource)
+
+
+def test_only_the_hubs_own_container_has_the_token_of_its_account(people):
+    folder = "/var/run/secrets/kubernetes.io/serviceaccount"
+    hub = people.find_pod("hub")
+    assert "token" in people.execute(hub, "ls", folder, container="hub").split()
+    for name, container in ((pod(people, "ann"), "notebook"), (hub, "ssh"), (people.find_pod("proxy"), "proxy")):
+        assert people.execute(name, "sh", "-c", f"ls -d {folder} 2>&1 || echo none", container=container).endswith("none")
 
 
 def test_every_pod_of_the_namespace_is_admitted_as_restricted_with_a_read_only_root_where_it_is_ours(people):

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import json
 import secrets
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.image.ssh_client import Person
+from tests.rest import OPENER
+
+PURPOSE = "hub.jupyter.org/node-purpose"
+
+
+def make_term(purpose: str) -> dict:
+    return {"matchExpressions": [{"key": PURPOSE, "operator": "In", "values": [purpose]}]}
 
 
 @pytest.fixture(scope="module")
@@ -55,3 +64,40 @@ def test_a_changed_policy_holds_without_a_start_of_the_hub(release):
     limits = release.read("pod", f"ws-{release.name}--pia")["spec"]["containers"][0]["resources"]["limits"]
     assert limits["memory"] == str(200 * 2**20)
     assert release.find_pod("hub") == hub
+
+
+def test_pods_may_go_to_nodes_kept_for_their_purpose_and_prefer_those(release, person):
+    purposes = {f"ws-{release.name}--alice": "user", release.find_pod("hub"): "core", release.find_pod("proxy"): "core"}
+    for pod, purpose in purposes.items():
+        spec = release.read("pod", pod)["spec"]
+        taints = [each for each in spec["tolerations"] if each["key"].startswith("hub.jupyter.org")]
+        kept = {"operator": "Equal", "value": purpose, "effect": "NoSchedule"}
+        assert taints == [{"key": key, **kept} for key in ("hub.jupyter.org/dedicated", "hub.jupyter.org_dedicated")]
+        preferred = [{"weight": 100, "preference": make_term(purpose)}]
+        assert spec["affinity"] == {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}}
+
+
+def wait_for_words(release, path: str, words: str) -> str:
+    """Read what a start tells until these words are in it."""
+    request = urllib.request.Request(release.url + path, headers=release.headers)
+    with OPENER.open(request, timeout=30) as stream:
+        return next((line.decode() for line in stream if words.encode() in line), "")
+
+
+def test_a_start_waits_with_a_sentence_until_a_node_has_the_purpose_that_the_site_requires(release):
+    node = release.cluster.read("nodes")["items"][0]["metadata"]
+    assert PURPOSE not in node["labels"]
+    release.install({"scheduling": {"userPods": {"nodeAffinity": {"matchNodePurpose": "require"}}}})
+    pod = f"ws-{release.name}--nora"
+    with ThreadPoolExecutor(1) as pool:
+        start = pool.submit(release.start_workspace, "nora")
+        try:
+            release.wait_for(lambda: pod in release.containers(), "the pod is made")
+            assert "affinity" in wait_for_words(release, "/hub/api/users/nora/server/progress", "Waiting: ")
+            assert not release.is_workspace_ready("nora")
+            release.cluster.run("label", "node", node["name"], f"{PURPOSE}=user")
+            start.result()
+        finally:
+            release.cluster.run("label", "node", node["name"], f"{PURPOSE}-")
+    required = {"nodeSelectorTerms": [make_term("user")]}
+    assert release.read("pod", pod)["spec"]["affinity"] == {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}

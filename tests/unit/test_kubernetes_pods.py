@@ -23,3 +23,15 @@ def test_a_workspace_that_has_ended_is_not_alive_because_something_else_goes_on(
     assert not pods.is_alive(pod)
     assert pods.read_ip(pod) is None
     assert "ended before it answered" in str(pods.find_failure(pod))
+
+
+def test_ssh_is_on_its_way_until_the_workspace_s_own_probe_has_succeeded():
+    pod = make_pod("Running", notebook=RUNNING, beside=RUNNING)
+    workspace, beside = pod["status"]["containerStatuses"]
+    beside["started"] = True
+    assert not pods.has_arrived(pod)
+    assert not pods.has_arrived({**pod, "status": {"phase": "Pending"}})
+    workspace["started"] = False
+    assert not pods.has_arrived(pod)
+    workspace["started"] = True
+    assert pods.has_arrived(pod)

@@ -72,7 +72,9 @@ def fetch(bundle, tmp_path):
     server.asked, server.status, server.content = [], 200, b"".join(pack(bundle, HOST))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     target = tmp_path / "target"
-    text = FETCH.read_text().replace('"/.mlhub"', repr(str(target)))
+    text = FETCH.read_text()
+    assert "PATIENCE_SECONDS = 10\n" in text
+    text = text.replace('"/.mlhub"', repr(str(target)))
     url = f"http://127.0.0.1:{server.server_port}/base/hub/api"
     environment = {**os.environ, "JUPYTERHUB_API_URL": url, "JUPYTERHUB_API_TOKEN": "t0ken", "http_proxy": "http://127.0.0.1:9"}
 

@@ -7,6 +7,7 @@
 {{- include "mlhub.checkDatabase" . -}}
 {{- include "mlhub.checkHttps" . -}}
 {{- include "mlhub.checkDoors" . -}}
+{{- include "mlhub.checkNetworks" . -}}
 {{- if or (eq (int64 .Values.hub.uid) 0) (eq (int64 .Values.hub.fsGid) 0) -}}
 {{- fail "hub.uid and hub.fsGid were 0, root, in the original. Nothing of this chart runs as root. Remove them: both are 1000." -}}
 {{- end -}}
@@ -91,6 +92,9 @@ MLHUB_CHART_VALUES: nothing
 {{- if and $db.existingSecret (or $db.url $db.password) -}}
 {{- fail "hub.db.existingSecret and hub.db.url or password are both set. Keep one: the Secret has the whole URL, and the password unless it is in the URL." -}}
 {{- end -}}
+{{- if and $db.pvc.existingClaim (not (include "mlhub.keepsData" .)) -}}
+{{- fail (printf "hub.db.pvc.existingClaim=%s is for a file of the hub's, but with hub.db.type=%s there is none. Remove it, or set hub.db.type=sqlite-pvc." $db.pvc.existingClaim $db.type) -}}
+{{- end -}}
 {{- if and $db.url (not (regexMatch (ternary "^postgres(ql)?([+]\\w+)?://" "^mysql([+]\\w+)?://" (eq $db.type "postgres")) $db.url)) -}}
 {{- fail (printf "hub.db.url is no address of hub.db.type=%s: it begins with %q. Write %s://user@host/database." $db.type (regexFind "^[a-z+0-9]*" $db.url) (ternary "postgresql" "mysql" (eq $db.type "postgres"))) -}}
 {{- end -}}
@@ -115,6 +119,12 @@ MLHUB_CHART_VALUES: nothing
 {{- if and $https.manual.cert (ne $https.type "manual") -}}
 {{- fail (printf "proxy.https.manual has a certificate, but proxy.https.type=%s does not use it. Set proxy.https.type=manual, or remove the certificate." $https.type) -}}
 {{- end -}}
+{{- if and $https.secret.name (ne $https.type "secret") -}}
+{{- fail (printf "proxy.https.secret.name=%s has a certificate, but proxy.https.type=%s does not use it. Set proxy.https.type=secret, or remove the name." $https.secret.name $https.type) -}}
+{{- end -}}
+{{- if and $https.secret.name (not $isOn) -}}
+{{- fail (printf "proxy.https.secret.name=%s has a certificate, but HTTPS is off. Set mlhub.env.SSL_ENABLED=true, or remove the name." $https.secret.name) -}}
+{{- end -}}
 {{- if and $isOn (eq $https.type "secret") (not $https.secret.name) -}}
 {{- fail "proxy.https.type=secret needs proxy.https.secret.name, the name of a Secret with a certificate. For one of type kubernetes.io/tls set also secret.crt=tls.crt and secret.key=tls.key." -}}
 {{- end -}}
@@ -128,11 +138,20 @@ MLHUB_CHART_VALUES: nothing
 {{- end -}}
 {{- end -}}
 
+{{- define "mlhub.checkNetworks" -}}
+{{- if and .Values.singleuser.networkPolicy.internetExcept (not (include "mlhub.internet" .)) -}}
+{{- fail "singleuser.networkPolicy.internetExcept takes ranges out of the internet, but that is shut: internet=false, or egress is given. Set singleuser.networkPolicy.internet=true, or remove internetExcept." -}}
+{{- end -}}
+{{- end -}}
+
 {{- /* Ways in: Services, Ingress, Gateway. */ -}}
 {{- define "mlhub.checkDoors" -}}
 {{- $endsInPod := eq (include "mlhub.tlsEnds" .) "pod" -}}
 {{- if and .Values.ssh.service.enabled (not .Values.ssh.enabled) -}}
 {{- fail "ssh.service.enabled=true asks for a Service of the SSH door, but ssh.enabled=false. Remove one of them." -}}
+{{- end -}}
+{{- if and .Values.ingress.tls (not .Values.ingress.enabled) -}}
+{{- fail "ingress.tls is set, but ingress.enabled=false. Set ingress.enabled=true, or remove ingress.tls; without an ingress proxy.https is for certificates." -}}
 {{- end -}}
 {{- if and .Values.ingress.enabled $endsInPod (not (regexMatch "backend-protocol|ssl-passthrough|serversscheme" (.Values.ingress.annotations | default dict | keys | join " "))) -}}
 {{- fail "ingress.enabled=true, but HTTPS is on and ends in the proxy's pod, so the ingress would be redirected for ever. Let TLS end at the ingress (remove mlhub.env.SSL_ENABLED and set ingress.tls, or proxy.https.type=offload), or tell the ingress to speak HTTPS to the pod by its annotation (…/backend-protocol: HTTPS)." -}}

@@ -50,7 +50,7 @@ app.kubernetes.io/instance: {{ $root.Release.Name }}
 app.kubernetes.io/component: {{ index . 1 }}
 {{- end -}}
 
-{{- /* The labels of a pod. No version among them: a new chart alone starts no pod anew. */ -}}
+{{- /* The labels of a pod. No version among them: a new chart alone, with the images of before, starts no pod anew. */ -}}
 {{- define "mlhub.podLabels" -}}
 {{- $root := index . 0 -}}
 {{ include "mlhub.selector" . }}

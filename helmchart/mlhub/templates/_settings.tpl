@@ -76,6 +76,30 @@ outside
 {{- end -}}
 {{- end -}}
 
+{{- /* What the ingress says of TLS, as YAML {tls: [list]}: the site's word, or the certificate that cert-manager is asked for. */ -}}
+{{- define "mlhub.ingressTls" -}}
+{{- $tls := .Values.ingress.tls -}}
+{{- if and (eq (include "mlhub.tlsEnds" .) "outside") (eq .Values.proxy.https.type "letsencrypt") (not $tls) -}}
+{{- $hosts := .Values.ingress.hosts | default .Values.proxy.https.hosts -}}
+{{- $tls = list (dict "hosts" $hosts "secretName" (include "mlhub.names" . | fromYaml).certificate) -}}
+{{- end -}}
+{{- dict "tls" $tls | toYaml -}}
+{{- end -}}
+
+{{- /* The names of the Secrets that outlive the release, as YAML {secrets: [list]}: our own, and what cert-manager keeps certificates in. */ -}}
+{{- define "mlhub.lastingSecrets" -}}
+{{- $names := include "mlhub.names" . | fromYaml -}}
+{{- $secrets := ternary (list $names.hubPod) list (not (empty (include "mlhub.secretData" . | fromYaml))) -}}
+{{- if eq .Values.proxy.https.type "letsencrypt" -}}
+{{- if eq (include "mlhub.tlsEnds" .) "pod" -}}
+{{- $secrets = append $secrets $names.certificate -}}
+{{- else if eq (include "mlhub.tlsEnds" .) "outside" -}}
+{{- range (include "mlhub.ingressTls" . | fromYaml).tls }}{{ with .secretName }}{{ $secrets = append $secrets . }}{{ end }}{{ end -}}
+{{- end -}}
+{{- end -}}
+{{- dict "secrets" ($secrets | uniq) | toYaml -}}
+{{- end -}}
+
 {{- /* The names under which people reach this hub, comma separated. */ -}}
 {{- define "mlhub.hostnames" -}}
 {{- $gateway := ternary .Values.gateway.hostnames list .Values.gateway.enabled -}}

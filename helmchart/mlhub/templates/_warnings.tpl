@@ -17,6 +17,14 @@
 {{- end -}}
 {{- if not .Values.singleuser.networkPolicy.enabled -}}
 {{- $warnings = append $warnings "singleuser.networkPolicy.enabled=false: workspaces reach each other, the cluster and the cloud's metadata address." -}}
+{{- else -}}
+{{- $reopened := include "mlhub.reopened" . | fromYaml -}}
+{{- with $reopened.private -}}
+{{- $warnings = append $warnings (printf "singleuser.networkPolicy.egress lets workspaces into private networks (%s), where nodes, the API server and other pods are. Unless that is meant, narrow the rule, or name in its `except`: %s." (uniq . | join ", ") (include "mlhub.privateRanges" $ | replace " " ", ")) -}}
+{{- end -}}
+{{- if and $reopened.metadata (not .Values.singleuser.cloudMetadata.enabled) -}}
+{{- $warnings = append $warnings (printf "singleuser.networkPolicy.egress lets workspaces reach the cloud's metadata address (%s): everybody with a workspace can take the cloud credentials of its node. Name %s/32 in the rule's `except`." (uniq $reopened.metadata | join ", ") .Values.singleuser.cloudMetadata.ip) -}}
+{{- end -}}
 {{- end -}}
 {{- if .Values.singleuser.cloudMetadata.enabled -}}
 {{- $warnings = append $warnings (printf "singleuser.cloudMetadata.enabled=true: everybody with a workspace can take the cloud credentials of its node at %s." .Values.singleuser.cloudMetadata.ip) -}}

@@ -189,7 +189,7 @@ def _refuse_pod_security(status: int, text: str) -> MLHubError | None:
 
 def _refuse_right(status: int, text: str) -> MLHubError | None:
     if status in (401, 403) and ("cannot" in text or status == 401):
-        return BackendError(f"The hub lacks a right in the cluster: {text}. Install the chart with rbac.create=true, or grant it.")
+        return BackendError(f"The hub lacks a right in the cluster: {text}. Install the chart with rbac.enabled=true, or grant it.")
     return None
 
 

@@ -19,7 +19,7 @@ from mlhub.errors import BackendError
 from mlhub.workspace.ssh import BUNDLE
 
 TRUSTED_SECONDS = 30.0
-# A workspace that has just started fetches its SSH server only once it listens itself.
+# A workspace that has just started fetches its SSH server once it listens itself, or ten seconds later.
 ARRIVAL_SECONDS = 20.0
 
 
