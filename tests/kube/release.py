@@ -52,7 +52,16 @@ class Release(RestClient):
         words = ["upgrade", "--install", self.name, str(chart), "--values", str(files[0]), "--set-file", f"userConfig={files[1]}"]
         said = self.helm(*words, "--wait", "--timeout", timeout)
         self.find_address()
+        # What is ready is reached once the node's rules for Services know it.
+        self.wait_for(self.is_answered, "the hub answers through the proxy", 20)
         return said
+
+    def is_answered(self) -> bool:
+        """Tell whether somebody behind the proxy answers."""
+        try:
+            return self.request("GET", "/hub/api/", timeout=5)[0] not in (502, 503, 504)
+        except OSError:
+            return False
 
     def helm(self, *words: str, check: bool = True) -> str:
         """Run helm in the release's namespace; return what it printed."""
