@@ -139,7 +139,7 @@ def test_a_proxy_that_is_replaced_keeps_its_connections_until_they_end(release, 
     before = release.find_pod("proxy")
     release.kubectl("rollout", "restart", f"deployment/{release.name}-proxy")
     release.kubectl("rollout", "status", f"deployment/{release.name}-proxy", "--timeout=90s")
-    release.wait_for(lambda: reaches_workspace(release), "the workspace is reached through the new proxy", 5)
+    release.wait_for(lambda: reaches_workspace(release), "the workspace is reached through the new proxy", 15)
     release.wait_for(lambda: person.run(person.alias, "echo in").stdout == "in\n", "SSH leads through the new proxy", 10)
     drains = "takes no new connections"
     release.wait_for(lambda: drains in release.kubectl("logs", before, check=False), "the old proxy has been told to stop", 30)
