@@ -80,21 +80,15 @@ class Session:
             self.process.communicate()
 
 
-def reaches_workspace(release) -> bool:
+def answers(release, path: str = "/user/alice/api") -> bool:
     try:
-        return release.request("GET", "/user/alice/api", timeout=5)[0] == 200
+        return release.request("GET", path, timeout=5)[0] == 200
     except OSError:
         return False
 
 
 def wait_for_hub(release, seconds=90):
-    def answers() -> bool:
-        try:
-            return release.request("GET", "/hub/api/", timeout=5)[0] == 200
-        except OSError:
-            return False
-
-    release.wait_for(answers, "the hub answers through the proxy", seconds)
+    release.wait_for(lambda: answers(release, "/hub/api/"), "the hub answers through the proxy", seconds)
 
 
 def kill_hub_program(release) -> None:
@@ -132,14 +126,14 @@ def test_a_new_hub_pod_adopts_what_runs_and_connections_through_the_proxy_live_o
 def test_a_new_proxy_pod_has_all_routes_within_seconds(release, person):
     release.kubectl("delete", "pod", release.find_pod("proxy"), "--wait=true", "--timeout=60s")
     release.kubectl("rollout", "status", f"deployment/{release.name}-proxy", "--timeout=60s")
-    release.wait_for(lambda: reaches_workspace(release), "the workspace is reached through the new proxy", 10)
+    release.wait_for(lambda: answers(release), "the workspace is reached through the new proxy", 10)
 
 
 def test_a_proxy_that_is_replaced_keeps_its_connections_until_they_end(release, person, open_echo, open_session):
     before = release.find_pod("proxy")
     release.kubectl("rollout", "restart", f"deployment/{release.name}-proxy")
     release.kubectl("rollout", "status", f"deployment/{release.name}-proxy", "--timeout=90s")
-    release.wait_for(lambda: reaches_workspace(release), "the workspace is reached through the new proxy", 15)
+    release.wait_for(lambda: answers(release), "the workspace is reached through the new proxy", 10)
     release.wait_for(lambda: person.run(person.alias, "echo in").stdout == "in\n", "SSH leads through the new proxy", 10)
     drains = "takes no new connections"
     release.wait_for(lambda: drains in release.kubectl("logs", before, check=False), "the old proxy has been told to stop", 30)
