@@ -94,10 +94,9 @@ def make_nginx(settings: Settings) -> Program:
     if not settings.start_nginx:
         # Nobody's address: a connection to the port itself would be one to sshd, without a login.
         probe = {"name": "nginx", "address": f"unix:{clients}", "ask": "127.0.0.1\n", "expect": "unknown"}
-    if not settings.mlhub_drain_seconds:
-        return Program("nginx", command, PLAIN_ENVIRONMENT, probe, sockets)
     drain = settings.mlhub_drain_seconds
-    return Program("nginx", command, PLAIN_ENVIRONMENT, probe, sockets, stop_signal=signal.SIGQUIT, drain_seconds=drain)
+    stop_signal = signal.SIGQUIT if drain else signal.SIGTERM
+    return Program("nginx", command, PLAIN_ENVIRONMENT, probe, sockets, stop_signal=stop_signal, drain_seconds=drain)
 
 
 def make_sshd(settings: Settings, addresses: Addresses) -> Program:
