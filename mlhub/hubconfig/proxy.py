@@ -2,6 +2,7 @@
 
 With ``should_start = False`` JupyterHub looks for lost routes only every ``last_activity_interval`` seconds;
 a proxy that was started anew knows none, and everybody would meet its error page until then.
+In a new container it asks for them itself (mlhub/boot/routes.py) before it is ready; the watch is for one that starts anew inside its own.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from urllib.parse import unquote
 from aiohttp import ClientError, ClientTimeout
 from jupyterhub.httpclient import fetch
 from jupyterhub.proxy import ConfigurableHTTPProxy
-from traitlets import Any, Bool, Float, Unicode
+from traitlets import Any, Bool, Dict, Float, Unicode
+
+from mlhub.errors import BackendError
 
 ANSWER_SECONDS = 2.0
 # No route was idle then: a short answer, and none that CHP writes a warning about.
@@ -22,6 +25,9 @@ NO_ROUTES = "/api/routes?inactiveSince=1970-01-01T00:00:00Z"
 # A look at a file costs next to nothing; a look at all routes does not where there are thousands.
 LOOK_AT_SOCKET_SECONDS = 0.1
 SOCKET_SCHEME = "http+unix://"
+PUSH_SECONDS = 30.0
+# Pauses before one more look at the routes of a proxy that asked for them.
+LOOKS_AGAIN_SECONDS = (3.0, 7.0, 20.0)
 
 
 class WatchedProxy(ConfigurableHTTPProxy):
@@ -32,6 +38,8 @@ class WatchedProxy(ConfigurableHTTPProxy):
     _watcher = Any()
     _socket_mark = Any()
     _obstacle = Unicode()
+    _pushes = Dict()
+    _looks_again = Any()
 
     def __init__(self, **kwargs: object) -> None:
         super().__init__(**kwargs)
@@ -50,18 +58,16 @@ class WatchedProxy(ConfigurableHTTPProxy):
         """Tell whether the proxy's API takes orders now; what keeps it from that is a line in the log."""
         if not self.is_elsewhere:
             return not self.api_url.startswith(SOCKET_SCHEME) or self._socket_mark is not None
-        obstacle = await self._find_obstacle()
+        obstacle = await self._find_obstacle(self.api_url)
         if obstacle and obstacle != self._obstacle:
             self.log.warning("The proxy's API at %s %s; the hub goes on, and pushes all routes when it can", self.api_url, obstacle)
         self._obstacle = obstacle
         return not obstacle
 
-    async def _find_obstacle(self) -> str:
+    async def _find_obstacle(self, api_url: str) -> str:
         headers = {"Authorization": f"token {self.auth_token}"}
         try:
-            answer = await fetch(
-                f"{self.api_url}{NO_ROUTES}", headers=headers, timeout=ClientTimeout(ANSWER_SECONDS), raise_for_status=False
-            )
+            answer = await fetch(f"{api_url}{NO_ROUTES}", headers=headers, timeout=ClientTimeout(ANSWER_SECONDS), raise_for_status=False)
             answer.release()
         except (ClientError, OSError, TimeoutError):
             return "does not answer"
@@ -79,6 +85,46 @@ class WatchedProxy(ConfigurableHTTPProxy):
         """Check all routes, where there is a proxy; the watch does it for one that comes later."""
         if not self.is_elsewhere or await self.is_there():
             await super().check_routes(user_dict, service_dict, routes)
+
+    async def push_to(self, api_url: str) -> None:
+        """Push all routes to a proxy that asked for them; who asks again meanwhile waits for the same push.
+
+        Raises ``BackendError`` where that is not possible now.
+        """
+        push = self._pushes.get(api_url)
+        if push is None:
+            push = self._pushes[api_url] = asyncio.get_running_loop().create_task(self._push(api_url))
+            push.add_done_callback(lambda _: self._pushes.pop(api_url, None))
+        await asyncio.shield(push)
+
+    async def _push(self, api_url: str) -> None:
+        hub = self.app
+        if any(spawner.pending == "check" for user in hub.users.values() for spawner in user.spawners.values()):
+            raise BackendError("The hub has just started, and still looks which workspaces run. Ask again.")
+        if obstacle := await self._find_obstacle(api_url):
+            raise BackendError(f"The proxy's API at {api_url} {obstacle}. Ask again when it is there.")
+        named = {name: getattr(self, name) for name in ("db_factory", "app", "log", "hub", "host_routing", "extra_routes", "auth_token")}
+        asking = ConfigurableHTTPProxy(parent=self.parent, should_start=False, api_url=api_url, **named)
+        self.log.info("The proxy at %s asks for all routes; pushing them", api_url)
+        try:
+            await asyncio.wait_for(asking.check_routes(hub.users, hub._service_map), PUSH_SECONDS)
+        except (ClientError, OSError, TimeoutError) as error:
+            raise BackendError(f"The proxy at {api_url} did not take all routes ({error or 'too slow'}). Ask again.") from error
+        if self._looks_again:
+            self._looks_again.cancel()
+        self._looks_again = asyncio.get_running_loop().create_task(self._look_again())
+
+    async def _look_again(self) -> None:
+        """Look at all routes some more: what changed while there were two proxies may be known to the one that goes.
+
+        By the Service, which leads to the new one soon; its own address may be another pod's by then.
+        """
+        for seconds in LOOKS_AGAIN_SECONDS:
+            await asyncio.sleep(seconds)
+            try:
+                await asyncio.wait_for(self.check_routes(self.app.users, self.app._service_map), PUSH_SECONDS)
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with the proxy now, look again soon
+                self.log.debug("The proxy does not answer: %s", error)
 
     async def _wait_for_next_look(self) -> None:
         """Wait for the interval, or, where a new socket tells sooner that the proxy was started anew, for that."""

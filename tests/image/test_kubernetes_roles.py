@@ -83,17 +83,22 @@ class Release:
             docker("run", "--rm", "--label", f"mlhub.test={RUN}", "--volume", f"{volume}:/new:nocopy", *shell)
         return volume
 
-    def start(self, role: str, *, ready: bool = True, again: bool = False) -> Hub:
-        """Start a role's container; ``again`` replaces it with a new one, as a new pod would."""
+    def start(self, role: str, *, ready: bool = True, again: bool = False, unknown: bool = False) -> Hub:
+        """Start a role's container.
+
+        ``again`` replaces it with a new one, as a new pod would; an ``unknown`` one runs beside it, and no Service leads there.
+        """
         if again:
             docker("rm", "--force", self.containers[role].name)
         alias = {"hub": self.name, "ssh": f"{self.name}-ssh", "proxy": f"{self.name}-proxy-api"}[role]
-        words = ["--label", f"mlhub.test={RUN}", "--network", self.name, "--network-alias", alias, *HARDENED]
-        words += ["--user", f"{ACCOUNTS[role]}:{ACCOUNTS[role]}", *list_source_mounts(), *self.list_mounts(role)]
+        place = f"{role}-{secrets.token_hex(2)}" if unknown else role
+        words = ["--label", f"mlhub.test={RUN}", "--network", self.name, *HARDENED]
+        words += [] if unknown else ["--network-alias", alias]
+        words += ["--user", f"{ACCOUNTS[role]}:{ACCOUNTS[role]}", *list_source_mounts(), *self.list_mounts(role, place)]
         for variable, value in self.list_variables(role).items():
             words += ["--env", f"{variable}={value}"]
-        container = Hub(f"{self.name}-{role}", words, self.wait_for)
-        self.containers[role] = container
+        container = Hub(f"{self.name}-{place}", words, self.wait_for)
+        self.containers[place] = container
         if role == "proxy":
             container.arguments += ["--publish", "127.0.0.1::8080"]
             container.start()
@@ -103,11 +108,11 @@ class Release:
             container.wait_until_ready()
         return container
 
-    def list_mounts(self, role: str) -> list[str]:
+    def list_mounts(self, role: str, place: str) -> list[str]:
         # Of a new container, the run directory is empty.
-        mounts = [f"{self.volume(f'{role}-run')}:/run/mlhub:nocopy"]
+        mounts = [f"{self.volume(f'{place}-run')}:/run/mlhub:nocopy"]
         if role in ("hub", "proxy"):
-            mounts.append(f"{self.volume(f'{role}-data')}:/data:nocopy")
+            mounts.append(f"{self.volume(f'{place}-data')}:/data:nocopy")
         if role in ("hub", "ssh"):
             mounts.append(f"{self.volume('bastion')}:/run/mlhub-bastion:nocopy")
         if role == "proxy" and self.secret:
@@ -371,6 +376,40 @@ def test_a_new_proxy_has_all_routes_within_two_seconds(release, wait_for):
     assert "pushing all routes again" in release.hub.logs()
 
 
+def ask_for_routes(proxy: Hub) -> subprocess.CompletedProcess[str]:
+    """Run the chart's startup probe of the proxy."""
+    command = ["docker", "exec", proxy.name, "python", "-I", "-m", "mlhub.boot.routes"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=30)
+
+
+def test_a_new_proxy_of_which_the_hub_knows_nothing_has_all_routes_as_soon_as_it_has_asked(release):
+    new = release.start("proxy", unknown=True)
+    try:
+        assert not is_answered(new.port, "/services/echo/")
+        assert release.reaches_service()
+        asked = ask_for_routes(new)
+        assert is_answered(new.port, "/services/echo/")
+        assert (asked.returncode, asked.stdout, asked.stderr) == (0, "", "")
+        # It asks who it is itself, whatever others are there.
+        address = docker("inspect", "--format", "{{range .NetworkSettings.Networks}}{{.IPAddress}}{{end}}", new.name)
+        assert f"The proxy at http://{address}:8001 asks for all routes" in release.hub.logs()
+    finally:
+        docker("rm", "--force", new.name)
+
+
+def test_a_new_proxy_with_another_token_gets_no_routes(release):
+    release.token = "another-token"
+    try:
+        new = release.start("proxy", unknown=True)
+        asked = ask_for_routes(new)
+        assert asked.returncode == 1
+        assert "answers with status 403" in asked.stdout
+        assert not is_answered(new.port, "/services/echo/")
+    finally:
+        release.token = PROXY_TOKEN
+        docker("rm", "--force", new.name)
+
+
 def test_a_hub_starts_without_a_proxy_and_pushes_its_routes_to_one_that_comes(release, wait_for):
     docker("stop", "--time", "20", release.proxy.name)
     docker("restart", "--time", "20", release.hub.name)
@@ -472,3 +511,24 @@ def test_a_bastion_without_the_hubs_group_says_what_is_missing(brief_release, wa
     assert ended.code == 1
     assert "Hub and bastion need a group in common, to which MLHUB_BASTION_DIR belongs (the pod's fsGroup)" in ended.log
     assert "Traceback" not in ended.log
+
+
+def read_running_seconds(container: Hub) -> float:
+    """Return for how long a container runs, by its machine's clock."""
+    pid = docker("inspect", "--format", "{{.State.Pid}}", container.name)
+    return float(subprocess.run(["ps", "-o", "etimes=", "-p", pid], capture_output=True, text=True, check=True).stdout)
+
+
+def test_a_new_proxy_waits_for_its_hub_for_twenty_seconds_and_no_longer(brief_release, wait_for):
+    proxy = brief_release.start("proxy", ready=False)
+    starting = ask_for_routes(proxy)
+    proxy.wait_until_ready()
+    asked = ask_for_routes(proxy)
+    assert (starting.returncode, asked.returncode) == (1, 1)
+    assert f"The hub {brief_release.name} does not answer (" in asked.stdout
+    wait_for(lambda: ask_for_routes(proxy).returncode == 0, "it is not held back any more", 40, every=0.5)
+    assert 20 <= read_running_seconds(proxy) <= 25
+    brief_release.start("hub")
+    brief_release.start_echo()
+    wait_for(brief_release.reaches_service, "the hub's routes", 10)
+    assert ask_for_routes(proxy).returncode == 0
