@@ -7,12 +7,14 @@ import sys
 from typing import Any
 
 from jupyterhub.app import JupyterHub
+from sqlalchemy import create_engine, make_url
+from sqlalchemy.exc import OperationalError
 from traitlets import TraitError
 
 from mlhub.bastion.opening import open_bastion
 from mlhub.errors import EXIT_CONFIGURATION, BackendError, MLHubError
 from mlhub.hubconfig.log import RefusalFilter
-from mlhub.pages import spawn, ssh_bundle, ssh_keys, workspaces
+from mlhub.pages import routes, spawn, ssh_bundle, ssh_keys, workspaces
 from mlhub.pages.static import StaticHandler
 from mlhub.settings import Settings
 
@@ -36,12 +38,31 @@ class MLHub(JupyterHub):
         ours += spawn.HANDLERS
         ours += ssh_keys.HANDLERS
         ours += ssh_bundle.HANDLERS
+        ours += routes.HANDLERS
         self.handlers[:0] = self.add_url_prefix(self.hub_prefix, ours)
 
     def init_logging(self) -> None:
         """Keep tracebacks for what is not a person's own mistake."""
         super().init_logging()
         self.log.addFilter(RefusalFilter())
+
+    def init_db(self) -> None:
+        """Open the database; a server that does not let the hub in says why, which JupyterHub shows only when it debugs."""
+        url = make_url(self.db_url)
+        if url.get_backend_name() != "sqlite":
+            engine = create_engine(url, **self.db_kwargs)
+            try:
+                engine.connect().close()
+            except OperationalError as error:
+                # Drivers name no password.
+                reason = " ".join(str(error.orig).split())
+                place = url.render_as_string(hide_password=True)
+                sentence = f"The database {place} does not let the hub in: {reason}. Check its address, user and password."
+                print(f"[MLHub] Error: {sentence}", file=sys.stderr, flush=True)
+                self.exit(1)  # tried again: the server may only be late
+            finally:
+                engine.dispose()
+        super().init_db()
 
     async def init_spawners(self) -> int:
         """Let the backend find itself first: running workspaces may be reachable only then."""

@@ -49,6 +49,7 @@ HUB = Image(
 )
 WORKSPACE = Image("mltooling/ml-workspace:latest", "docker/workspace/Dockerfile", ("docker/workspace", "docker/requirements/workspace.txt"))
 TEST_WORKSPACE = Image("mlhub-test-workspace:latest", "docker/test-workspace/Dockerfile", ("docker/test-workspace",))
+TEST_POSTGRES = Image("mlhub-test-postgres:latest", "docker/test-postgres/Dockerfile", ("docker/test-postgres",))
 # Its packages are those of the workspace image, so it changes with that one.
 TEST_STACKS = Image(
     "mlhub-test-stacks:latest",

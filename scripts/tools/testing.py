@@ -17,7 +17,7 @@ from tools.cluster import ensure_cluster, find_kind, load_images
 from tools.console import CACHE, ROOT, ToolError, main_with_sentences, run, stage
 from tools.engine import ensure_engine, install_packages
 from tools.environments import ensure_environment
-from tools.images import HUB, TEST_STACKS, TEST_WORKSPACE, WORKSPACE, ensure_image
+from tools.images import HUB, TEST_POSTGRES, TEST_STACKS, TEST_WORKSPACE, WORKSPACE, ensure_image
 
 # In the order in which a failure teaches most, fast and pure first; last what needs a cluster, which is compiled meanwhile on a new machine.
 FOLDERS = ("unit", "render", "hub", "docker", "image", "browser", "contract", "chart", "kube")
@@ -94,6 +94,7 @@ def check(python: Path) -> list[str]:
         ROOT / ".ci" / "run",
         *(ROOT / "docker/bastion").iterdir(),
         *(ROOT / "docker/ssh-bundle" / name for name in ("build", "start", "keys")),
+        ROOT / "docker/test-postgres/start",
         ROOT / "scripts/local-cluster/cluster",
         *(ROOT / "scripts/local-cluster").glob("*.sh"),
     ]
@@ -118,7 +119,7 @@ def check(python: Path) -> list[str]:
 def prepare_engine() -> None:
     """Make sure of an engine and of the images that the tests start."""
     print(f"Container engine {ensure_engine()}")
-    for image in (HUB, WORKSPACE, TEST_WORKSPACE, TEST_STACKS):
+    for image in (HUB, WORKSPACE, TEST_WORKSPACE, TEST_STACKS, TEST_POSTGRES):
         ensure_image(image)
 
 
@@ -136,7 +137,7 @@ def prepare_cluster(kinds: set[str]) -> dict[str, str]:
     """Make sure of a cluster and of the images in it; return the environment in which tests find it."""
     cluster = ensure_cluster()
     if kinds & NEED_CLUSTER_IMAGES:
-        load_images([image.tag for image in (HUB, WORKSPACE, TEST_WORKSPACE)])
+        load_images([image.tag for image in (HUB, WORKSPACE, TEST_WORKSPACE, TEST_POSTGRES)])
     return cluster.make_environment()
 
 

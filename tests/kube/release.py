@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from tests.kube.conftest import WORKSPACE_IMAGE, Cluster
 from tests.rest import RestClient
 
@@ -38,14 +40,22 @@ class Release(RestClient):
     """One release. ``name`` is its HUB_NAME too."""
 
     scheme = "http"
+    # False where something in front of the Service does, so that its https port is plain, too.
+    ends_tls = True
 
     def __init__(self, cluster: Cluster, namespace: str, folder: Path, wait_for: Callable[..., Any], name: str = "mlhub") -> None:
         self.cluster, self.namespace, self.folder, self.wait_for, self.name = cluster, namespace, folder, wait_for, name
         self.headers = {"Authorization": f"token {TOKEN}"}
-        self.host, self.port = "", 80
+        self.host, self.port, self.base = "", 80, ""
+
+    @property
+    def url(self) -> str:
+        """The address under which all paths of the tests are."""
+        return super().url + self.base
 
     def install(self, values: dict[str, Any] | None = None, config: str = CONFIG, chart: Path = CHART, timeout: str = "4m") -> str:
         """Install or upgrade as documented, and wait until everything is ready; return the notes."""
+        self.base = (values or {}).get("mlhub", {}).get("baseUrl", "").rstrip("/")
         files = self.folder / f"{self.name}-values.json", self.folder / f"{self.name}-user-config.py"
         files[0].write_text(json.dumps(merge(VALUES, values or {})))
         files[1].write_text(config)
@@ -75,7 +85,7 @@ class Release(RestClient):
         spec = self.read("service", f"{self.name}-proxy-public")["spec"]
         ports = {port["name"]: port["port"] for port in spec["ports"]}
         self.host = spec["clusterIP"]
-        self.scheme, self.port = ("https", ports["https"]) if "https" in ports else ("http", ports["http"])
+        self.scheme, self.port = ("https", ports["https"]) if self.ends_tls and "https" in ports else ("http", ports["http"])
 
     def kubectl(self, *words: str, check: bool = True) -> str:
         """Run kubectl in the release's namespace."""
@@ -115,6 +125,11 @@ class Release(RestClient):
             for part in ("hub", "proxy")
         ]
         return "\n".join([pods, events[-3000:], *logs])
+
+
+def read_example(name: str) -> dict[str, Any]:
+    """Return one of the chart's own examples of values."""
+    return yaml.safe_load((CHART / "ci" / f"{name}-values.yaml").read_text())
 
 
 def merge(under: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
