@@ -57,9 +57,8 @@ class MLHub(JupyterHub):
                 # Drivers name no password.
                 reason = " ".join(str(error.orig).split())
                 place = url.render_as_string(hide_password=True)
-                sentence = f"The database {place} does not let the hub in: {reason}. Check its address, user and password."
-                print(f"[MLHub] Error: {sentence}", file=sys.stderr, flush=True)
-                self.exit(1)  # tried again: the server may only be late
+                # Another code than that of a wrong configuration: the server may only be late, and the hub is started again.
+                self._refuse(f"The database {place} does not let the hub in: {reason}. Check its address, user and password.", code=1)
             finally:
                 engine.dispose()
         super().init_db()
@@ -92,6 +91,6 @@ class MLHub(JupyterHub):
             self.log.exception("The hub can not start")
             self.exit(1)
 
-    def _refuse(self, reason: Any) -> None:
+    def _refuse(self, reason: Any, code: int = EXIT_CONFIGURATION) -> None:
         print(f"[MLHub] Error: {reason}", file=sys.stderr, flush=True)
-        self.exit(EXIT_CONFIGURATION)
+        self.exit(code)
