@@ -53,17 +53,20 @@ class Release(RestClient):
         """The address under which all paths of the tests are."""
         return super().url + self.base
 
-    def install(self, values: dict[str, Any] | None = None, config: str = CONFIG, chart: Path = CHART, timeout: str = "4m") -> str:
-        """Install or upgrade as documented, and wait until everything is ready; return the notes."""
+    def install(
+        self, values: dict[str, Any] | None = None, config: str = CONFIG, chart: Path = CHART, timeout: str = "4m", *, wait: bool = True
+    ) -> str:
+        """Install or upgrade as documented, and wait until everything is ready, unless that is the test's to see; return the notes."""
         self.base = (values or {}).get("mlhub", {}).get("baseUrl", "").rstrip("/")
         files = self.folder / f"{self.name}-values.json", self.folder / f"{self.name}-user-config.py"
         files[0].write_text(json.dumps(merge(VALUES, values or {})))
         files[1].write_text(config)
         words = ["upgrade", "--install", self.name, str(chart), "--values", str(files[0]), "--set-file", f"userConfig={files[1]}"]
-        said = self.helm(*words, "--wait", "--timeout", timeout)
+        said = self.helm(*words, *(["--wait", "--timeout", timeout] if wait else []))
         self.find_address()
         # What is ready is reached once the node's rules for Services know it.
-        self.wait_for(self.is_answered, "the hub answers through the proxy", 20)
+        if wait:
+            self.wait_for(self.is_answered, "the hub answers through the proxy", 20)
         return said
 
     def is_answered(self) -> bool:
@@ -96,7 +99,7 @@ class Release(RestClient):
         return self.cluster.read("--namespace", self.namespace, *words)
 
     def find_pod(self, component: str) -> str:
-        """Return the name of the running pod of a component: hub or proxy."""
+        """Return the name of the running pod of a component: hub, proxy or bastion."""
         selector = f"app.kubernetes.io/instance={self.name},app.kubernetes.io/component={component}"
         pods = self.read("pods", "--selector", selector)["items"]
         running = [pod["metadata"]["name"] for pod in pods if "deletionTimestamp" not in pod["metadata"]]
@@ -122,7 +125,7 @@ class Release(RestClient):
         events = self.kubectl("get", "events", "--sort-by=.lastTimestamp", check=False)
         logs = [
             self.kubectl("logs", f"deployment/{self.name}-{part}", "--all-containers", "--tail=60", check=False)
-            for part in ("hub", "proxy")
+            for part in ("hub", "proxy", "bastion")
         ]
         return "\n".join([pods, events[-3000:], *logs])
 

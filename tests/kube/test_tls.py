@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.definitions import defined
 from tests.image.certificates import make_pair
 from tests.image.wire import Echo
 from tests.kube.conftest import WORKSPACE_IMAGE
@@ -21,12 +22,12 @@ KUBELET_SECONDS = 100  # a kubelet looks after the volumes of a pod once in abou
 FORGED = {"X-Forwarded-Proto": "https", "X-Forwarded-For": "198.51.100.7", "X-Forwarded-Host": "evil.example"}
 
 
-def make_secret(pair: Path) -> dict:
-    """Make the Secret of type kubernetes.io/tls that the example names."""
+def make_secret(pair: Path, name: str) -> dict:
+    """Make a Secret of type kubernetes.io/tls."""
     data = {
         key: base64.b64encode((pair / file).read_bytes()).decode() for key, file in {"tls.crt": "cert.crt", "tls.key": "cert.key"}.items()
     }
-    return {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls", "metadata": {"name": "hub-certificate"}, "data": data}
+    return {"apiVersion": "v1", "kind": "Secret", "type": "kubernetes.io/tls", "metadata": {"name": name}, "data": data}
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +50,9 @@ def secured(release):
     return release
 
 
-def replace_secret(release, pair: Path) -> None:
-    secret = make_secret(pair)
+def replace_secret(release, pair: Path, name: str = "hub-certificate") -> None:
+    """Put a pair into a Secret: that which the example names, or another."""
+    secret = make_secret(pair, name)
     secret["metadata"]["namespace"] = release.namespace
     release.cluster.apply(secret)
 
@@ -98,13 +100,15 @@ def look_at_volumes(release) -> None:
     release.kubectl("annotate", "--overwrite", "pod", release.find_pod("proxy"), f"mlhub.test/look={secrets.token_hex(3)}")
 
 
+def look_at_proxy(release) -> tuple[str, int]:
+    """Return which pod the proxy is, and how often it was restarted."""
+    found = release.read("pod", release.find_pod("proxy"))
+    return found["metadata"]["uid"], found["status"]["containerStatuses"][0]["restartCount"]
+
+
 @pytest.mark.parametrize("hurried", [True, pytest.param(False, marks=pytest.mark.deep)])
 def test_a_renewed_secret_is_served_by_the_same_proxy_and_connections_live_on(secured, hurried, tmp_path):
-    def look_at_proxy() -> tuple[str, int]:
-        found = secured.read("pod", secured.find_pod("proxy"))
-        return found["metadata"]["uid"], found["status"]["containerStatuses"][0]["restartCount"]
-
-    before = look_at_proxy()
+    before = look_at_proxy(secured)
     echo = Echo(443, "/user/alice/echo", tls=True, host=secured.host)
     assert echo.is_alive()
     fresh = make_pair(tmp_path / "fresh", name="hub.example.org")
@@ -115,7 +119,7 @@ def test_a_renewed_secret_is_served_by_the_same_proxy_and_connections_live_on(se
     secured.wait_for(lambda: read_certificate(secured) == read_file(fresh), "the new certificate is served", KUBELET_SECONDS)
     assert echo.is_alive()
     assert secured.request("GET", "/user/alice/api")[0] == 200
-    assert look_at_proxy() == before
+    assert look_at_proxy(secured) == before
     echo.close()
 
 
@@ -223,6 +227,8 @@ def test_a_stranger_who_claims_to_be_the_load_balancer_is_not_believed(offloaded
 
 def test_a_release_without_ssh_has_no_part_of_it_and_works_otherwise(release):
     release.install({"ssh": {"enabled": False}, "proxy": {"https": {"enabled": False}}})
+    deployments = [each["metadata"]["name"] for each in release.read("deployments")["items"]]
+    assert sorted(deployments) == [f"{release.name}-hub", f"{release.name}-proxy"]
     containers = {name: spec["spec"]["containers"] for name in ("hub", "proxy") for spec in [release.read("pod", release.find_pod(name))]}
     assert [each["name"] for each in containers["hub"]] == ["hub"]
     ports = [port["name"] for each in (*containers["hub"], *containers["proxy"]) for port in each["ports"]]
@@ -234,3 +240,61 @@ def test_a_release_without_ssh_has_no_part_of_it_and_works_otherwise(release):
     release.start_workspace("bea")
     assert release.request("GET", "/user/bea/api")[0] == 200
     assert "Succeeded" in release.helm("test", release.name, "--timeout", "3m")
+
+
+@pytest.fixture(scope="module")
+def ordered(make_release, wait_for):
+    """A release whose certificate is ordered of a cert-manager that does nothing: its issuer does not exist."""
+    with defined(wait_for, "Certificate"):
+        made = make_release()
+        values = merge(read_example("letsencrypt"), {"proxy": {"https": {"letsencrypt": {"issuerRef": {"name": "nobody"}}}}})
+        try:
+            made.notes = made.install(values, wait=False)
+            yield made
+        finally:
+            made.helm("uninstall", made.name, check=False)  # while the cluster knows what a Certificate is
+
+
+def issue(release, folder: Path) -> Path:
+    """Do with the Certificate, as it stands in the cluster, what cert-manager's controller does; return the pair."""
+    (certificate,) = release.read("certificates.cert-manager.io")["items"]
+    (name,) = certificate["spec"]["dnsNames"]
+    made = make_pair(folder, name=name)
+    replace_secret(release, made, certificate["spec"]["secretName"])
+    return made
+
+
+@pytest.fixture(scope="module")
+def issued(ordered, tmp_path_factory):
+    """The release after the first certificate came."""
+    ordered.pair = issue(ordered, tmp_path_factory.mktemp("issued") / "ssl")
+    ordered.kubectl("rollout", "status", f"deployment/{ordered.name}-proxy", "--timeout=170s")
+    ordered.wait_for(ordered.is_answered, "the hub answers through the proxy", 20)
+    return ordered
+
+
+def test_the_proxy_waits_for_the_certificate_of_cert_manager_while_the_hub_is_up(ordered):
+    ordered.kubectl("rollout", "status", f"deployment/{ordered.name}-hub", "--timeout=170s")
+    proxy = ordered.find_pod("proxy")
+    said = ("get", "events", "--field-selector", f"involvedObject.name={proxy},reason=FailedMount", "--output", "jsonpath={..message}")
+    missing = f'secret "{ordered.name}-proxy-tls" not found'
+    ordered.wait_for(lambda: missing in ordered.kubectl(*said), "an event names the Secret that is missing", 30)
+    assert ordered.read("pod", proxy)["status"]["phase"] == "Pending"
+
+
+def test_the_certificate_of_cert_manager_is_served_beside_ssh_and_so_is_its_renewal(issued, tmp_path):
+    assert read_certificate(issued) == read_file(issued.pair)
+    assert [read_banner(issued, port)[:8] for port in (443, 80)] == [b"SSH-2.0-"] * 2
+    before = look_at_proxy(issued)
+    renewed = issue(issued, tmp_path / "renewed")
+    look_at_volumes(issued)
+    issued.wait_for(lambda: read_certificate(issued) == read_file(renewed), "the renewed certificate is served", KUBELET_SECONDS)
+    assert look_at_proxy(issued) == before
+
+
+def test_an_uninstalled_release_leaves_the_certificate_that_its_notes_name(issued):
+    secret = f"secret/{issued.name}-proxy-tls"
+    assert f"`helm uninstall` leaves secret/{issued.name}-hub, {secret}" in issued.notes
+    issued.helm("uninstall", issued.name, "--wait")
+    assert issued.read("certificates.cert-manager.io")["items"] == []
+    assert issued.kubectl("get", secret, "--output", "name") == secret
