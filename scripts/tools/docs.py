@@ -104,13 +104,29 @@ def _show_value(value: Any) -> str:
     return f"`{json.dumps(value) if not isinstance(value, str) else value}`"
 
 
+def name_properties(schema: object) -> None:
+    """Have every closed object of a schema name its keys: "not allowed" alone does not tell what is."""
+    if isinstance(schema, dict):
+        if schema.get("additionalProperties") is False:
+            schema["propertyNames"] = {"enum": list(schema["properties"])}
+        for part in schema.values():
+            name_properties(part)
+    elif isinstance(schema, list):
+        for part in schema:
+            name_properties(part)
+
+
 def render_values_schema() -> str:
-    """Return the schema of the chart's values with the policy's own in it, so that Helm refuses what the hub would refuse."""
+    """Return the schema of the chart's values with the policy's own in it, so that Helm refuses what the hub would refuse.
+
+    Whoever misspells a key is told which ones there are.
+    """
     schema = json.loads((CHART / "values.schema.json").read_text())
     policy = make_policy_schema()
     definitions = policy.pop("$defs")
     policy.pop("$schema")
     schema["$defs"] = {**definitions, "SitePolicy": policy}
+    name_properties(schema)
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 

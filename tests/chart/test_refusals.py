@@ -31,6 +31,19 @@ def test_a_misspelt_or_impossible_value_is_named(values, words):
 
 
 @pytest.mark.parametrize(
+    ("values", "keys"),
+    [
+        ("hubb.uid=1", ("mlhub", "hub", "proxy", "singleuser", "userConfig")),
+        ("proxy.chp.image.version=3", ("name", "tag", "pullPolicy")),
+        ("policy.everyone.cpu_limt.max=1", ("cpu_limit", "mem_limit", "images")),
+    ],
+)
+def test_whoever_misspells_a_key_is_told_which_ones_there_are(values, keys):
+    (line,) = [line for line in refusal("--set", values).splitlines() if "value must be one of" in line]
+    assert {f"'{key}'" for key in keys} <= set(line.partition("one of ")[2].split(", "))
+
+
+@pytest.mark.parametrize(
     ("values", "sentence"),
     [
         (["hub.uid=0"], "Nothing of this chart runs as root. Remove them: both are 1000."),
