@@ -140,13 +140,13 @@ class Settings(BaseModel):
         description="Seconds that open connections (WebSockets, SSH, downloads) get to end by themselves when this container is stopped; new ones are no longer accepted. Whoever stops it has to wait for as long (`docker stop --time`). Set by the chart.",
     )
 
-    mlhub_bastion_dir: Path | None = Field(
+    mlhub_bastion_token: SecretStr | None = Field(
         None,
-        description="Directory that hub and bastion share, at the same path, where they run in containers of their own: one with `START_SSH=false`, the other with `START_JHUB=false`, both with `START_NGINX=false`. It belongs to a group that both have, and is setgid. The bastion serves SSH on 2222, and on 2223 behind the PROXY protocol. Set by the chart.",
+        description="Token by which hub and bastion know each other where they run in containers of their own: one with `START_SSH=false`, the other with `START_JHUB=false`, both with `START_NGINX=false` and the same `HUB_NAME`. The bastion asks the hub on port 8082; it serves SSH on 2222, and on 2223 behind the PROXY protocol. Set by the chart.",
     )
     mlhub_ssh_keys_dir: Path | None = Field(
         None,
-        description="Directory with the files `ca` (the SSH certificate authority) and `host_key` (the bastion's), ed25519, as OpenSSH or PEM writes them. They take the place of those that are generated once and kept under the data directory. Set by the chart.",
+        description="Directory with the files `ca` (the SSH certificate authority) and `host_key` (the bastion's), ed25519, as OpenSSH or PEM writes them. They take the place of those that are generated once and kept under the data directory. A bastion in a container of its own reads `host_key` alone, and without it makes itself a key at each start; the hub's authority signs it either way. Set by the chart.",
     )
     mlhub_proxy_api_url: formats.ServerUrl = Field(
         "", description="URL of the proxy's API where hub and proxy run in containers of their own. Set by the chart."
@@ -182,10 +182,12 @@ class Settings(BaseModel):
             )
         if not (self.start_nginx or self.start_jhub or self.start_chp or self.start_ssh):
             raise ValueError("START_NGINX, START_JHUB, START_CHP and START_SSH are all off: nothing would run. Leave at least one on.")
-        if self.mlhub_bastion_dir and (self.start_nginx or self.start_jhub == self.start_ssh):
+        if self.mlhub_bastion_token and (self.start_nginx or self.start_jhub == self.start_ssh):
             raise ValueError(
-                f"MLHUB_BASTION_DIR={str(self.mlhub_bastion_dir)!r} is for a hub and a bastion in containers of their own. Set START_NGINX=false, and one of START_JHUB=false and START_SSH=false."
+                "MLHUB_BASTION_TOKEN is for a hub and a bastion in containers of their own. Set START_NGINX=false, and one of START_JHUB=false and START_SSH=false."
             )
+        if self.mlhub_bastion_token and not re.fullmatch(r"[!-~]{16,}", self.mlhub_bastion_token.get_secret_value()):
+            raise ValueError("MLHUB_BASTION_TOKEN is no token: it wants 16 letters and digits or more. Make one with openssl rand -hex 32.")
         if self.mlhub_proxy_api_url and self.start_jhub and self.runs_chp:
             raise ValueError(
                 f"MLHUB_PROXY_API_URL={self.mlhub_proxy_api_url!r} names a proxy elsewhere, but beside this hub runs its own. Unset it, or set EXECUTION_MODE=k8s."
@@ -199,7 +201,7 @@ class Settings(BaseModel):
                 f"MLHUB_IMAGE_PULL_INTERVAL_SECONDS={self.mlhub_image_pull_interval_seconds} is for Docker: on Kubernetes nodes pull images. Unset it; singleuser.image.pullPolicy=Always has them look for a newer image at each start."
             )
 
-    @field_serializer("mlhub_admin_password", "configproxy_auth_token", "jpy_cookie_secret", when_used="json")
+    @field_serializer("mlhub_admin_password", "configproxy_auth_token", "jpy_cookie_secret", "mlhub_bastion_token", when_used="json")
     def _reveal(self, value: SecretStr | None) -> str | None:
         # The file in the run directory is readable by the hub alone; the hub needs the value.
         return value.get_secret_value() if value else None
@@ -214,22 +216,17 @@ class Settings(BaseModel):
     @property
     def has_bastion(self) -> bool:
         """Tell whether the hub of this container has a bastion: beside it, or in a container of its own."""
-        return self.start_ssh or self.mlhub_bastion_dir is not None
+        return self.start_ssh or bool(self.mlhub_bastion_token)
 
     @property
     def is_bastion_alone(self) -> bool:
         """Tell whether this container is a bastion whose hub runs in another one."""
-        return self.start_ssh and self.mlhub_bastion_dir is not None
+        return self.start_ssh and bool(self.mlhub_bastion_token)
 
     @property
     def runs_nginx(self) -> bool:
         """Tell whether nginx runs in this container: as the public port of all, or in front of a bastion of its own."""
         return self.start_nginx or self.is_bastion_alone
-
-    @property
-    def bastion_dir(self) -> Path:
-        """Return the directory of what hub and bastion have in common: keys, and the sockets on which they ask each other."""
-        return self.mlhub_bastion_dir or self.mlhub_run_dir
 
     @property
     def has_data(self) -> bool:
@@ -306,7 +303,7 @@ class Settings(BaseModel):
             raise SettingsError(f"{file} can not be read ({error}). It is written by `python -m mlhub.boot`.") from error
 
 
-SECRET_VARIABLES = frozenset({"MLHUB_ADMIN_PASSWORD", "CONFIGPROXY_AUTH_TOKEN", "JPY_COOKIE_SECRET"})
+SECRET_VARIABLES = frozenset({"MLHUB_ADMIN_PASSWORD", "CONFIGPROXY_AUTH_TOKEN", "JPY_COOKIE_SECRET", "MLHUB_BASTION_TOKEN"})
 KNOWN_VARIABLES = frozenset(name.upper() for name in Settings.model_fields) | {f"{name}_FILE" for name in SECRET_VARIABLES}
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -20,91 +19,101 @@ from mlhub.bastion.grants import Grants
 ACTIVITY_SECONDS = 60.0
 LOOK_SECONDS = 0.5
 REFUSALS_PER_MINUTE = 60
+# A bastion that hung up comes back within a second, unless it is gone with its sessions.
+GONE_SECONDS = 60.0
 MAX_WAITING = 1000
 log = logging.getLogger(__name__)
 
 
 @dataclass
 class Session:
-    """One connection that sshd has let in. ``pid`` is its process, ``source`` the client as sshd sees it, ``address`` as it is."""
+    """One connection that sshd has let in. ``pid`` is its process, ``source`` the client as sshd sees it, ``address`` as it is.
 
+    ``bastion`` is the name of one in a container of its own, which may be one of several while it is replaced; else "".
+    """
+
+    bastion: str
     pid: int
     source: str
     port: int
     fingerprint: str
     at: float
+    address: str
     user: str = ""
-    address: str = ""
     workspaces: list[tuple[str, str]] = field(default_factory=list)
     names: dict[str, tuple[str, str]] = field(default_factory=dict)
     spawners: list[Any] = field(default_factory=list)
 
+    @property
+    def name(self) -> int | str:
+        """What the audit calls it."""
+        return f"{self.bastion}:{self.pid}" if self.bastion else self.pid
+
 
 class Journal:
-    """Keep the open sessions; ``ask_address`` finds the real address behind a source."""
+    """Keep the open sessions of all bastions of this hub."""
 
-    def __init__(
-        self,
-        grants: Grants,
-        audit: AuditLog,
-        clock: Clock,
-        ask_address: Callable[[str], Awaitable[str]],
-        activity_seconds: float = ACTIVITY_SECONDS,
-    ) -> None:
-        self.grants, self.audit, self.clock, self.ask_address = grants, audit, clock, ask_address
+    def __init__(self, grants: Grants, audit: AuditLog, clock: Clock, activity_seconds: float = ACTIVITY_SECONDS) -> None:
+        self.grants, self.audit, self.clock = grants, audit, clock
         self.activity_seconds = activity_seconds
-        self.sessions: dict[int, Session] = {}
-        self._writer: asyncio.StreamWriter | None = None
+        self.sessions: dict[tuple[str, int], Session] = {}
+        self._writers: dict[str, asyncio.StreamWriter] = {}
+        self._gone: dict[str, float] = {}
         self._refusals = Allowance(REFUSALS_PER_MINUTE, clock)
         self._is_narrowed = False
         # The door may tell where somebody went before sshd's log has told who it is.
-        self._waiting: dict[tuple[str, int], tuple[str, str]] = {}
+        self._waiting: dict[tuple[str, str, int], tuple[str, str]] = {}
 
     # what the program beside sshd tells
 
-    async def follow(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def follow(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, bastion: str = "") -> None:
         """Follow the program until it hangs up."""
-        self._writer = writer
+        self._writers[bastion] = writer
+        self._gone.pop(bastion, None)
         try:
             while line := await reader.readline():
                 try:
-                    await self._take(json.loads(line))
+                    await self._take(bastion, json.loads(line))
                 except Exception:  # one event that can not be handled must not cost the others
                     log.exception("The event %r of sshd's sessions can not be handled", line[:500])
         finally:
-            if self._writer is writer:
-                self._writer = None
+            if self._writers.get(bastion) is writer:
+                del self._writers[bastion]
+                self._gone[bastion] = self.clock()
 
-    async def _take(self, event: dict[str, Any]) -> None:
+    async def _take(self, bastion: str, event: dict[str, Any]) -> None:
         kind = event["event"]
+        key = (bastion, event.get("pid", 0))
         if kind == "hello":
-            await self._settle(event["sessions"])
-        elif kind == "opened":
-            await self._open(event)
-        elif kind == "target" and event["pid"] in self.sessions:
-            session = self.sessions[event["pid"]]
+            # After a pause: sessions that ended meanwhile are closed, and who was to be ended could not be told so.
+            self._close_missing(bastion, set(event["pids"]))
+            self.note_narrowed()
+        elif kind in ("opened", "known"):
+            former = self.sessions.get(key)
+            if former is None or former.at != event["at"]:
+                if former:  # of the same number, before the bastion was started again
+                    self._close(self.sessions.pop(key))
+                await self._open(bastion, event, is_new=kind == "opened")
+        elif kind == "kept" and key in self.sessions:
+            self._keep(self.sessions[key], tuple(event["workspace"]))
+        elif kind == "target" and key in self.sessions:
+            session = self.sessions[key]
             name = f"{event['host']}:{event['to']}"
             if name in session.names:
                 self._enter(session, session.names[name])
             else:
-                self.audit.write("refused", session=session.pid, user=session.user, address=session.address, target=name[:300])
-        elif kind == "closed" and (ended := self.sessions.pop(event["pid"], None)):
+                self.audit.write("refused", session=session.name, user=session.user, address=session.address, target=name[:300])
+        elif kind == "closed" and (ended := self.sessions.pop(key, None)):
             self._close(ended)
         elif kind == "refused":
-            await self._refuse(event)
+            self._refuse(event)
 
-    async def _settle(self, told: list[dict[str, Any]]) -> None:
-        """Learn, after a pause, who is in: sessions that ended meanwhile are closed, and those of removed keys are ended."""
-        pids = {event["pid"] for event in told}
-        for pid in [pid for pid in self.sessions if pid not in pids]:
-            self._close(self.sessions.pop(pid))
-        for event in told:
-            if event["pid"] not in self.sessions:
-                await self._open(event, is_new=False)
+    def _close_missing(self, bastion: str, pids: set[int]) -> None:
+        for key in [key for key in self.sessions if key[0] == bastion and key[1] not in pids]:
+            self._close(self.sessions.pop(key))
 
-    async def _open(self, event: dict[str, Any], *, is_new: bool = True) -> None:
-        session = Session(event["pid"], event["source"], event["port"], event["fingerprint"], event.get("at") or self.clock())
-        session.address = await self.ask_address(session.source)
+    async def _open(self, bastion: str, event: dict[str, Any], *, is_new: bool = True) -> None:
+        session = Session(bastion, *(event[name] for name in ("pid", "source", "port", "fingerprint", "at", "address")))
         visitor = await self.grants.find_visitor(session.fingerprint)
         if visitor is None:
             # Removed between the look-up and the signature, or while the hub was away.
@@ -112,33 +121,36 @@ class Journal:
             return
         session.user = visitor.user
         session.names = {f"{target.address.host}:{target.address.port}": (target.owner, target.server) for target in visitor.targets}
-        self.sessions[session.pid] = session
+        self.sessions[bastion, session.pid] = session
         if is_new:
             self.grants.keys.touch(session.fingerprint, datetime.fromtimestamp(self.clock(), UTC).replace(tzinfo=None), session.address)
             self._write(
                 "opened", session, key=session.fingerprint, key_name=visitor.key_name, may_enter=[target.name for target in visitor.targets]
             )
-        for owner, server in event.get("workspaces") or ():
-            self._add(session, (owner, server))
-        if workspace := self._waiting.pop((session.source, session.port), None):
+        if workspace := self._waiting.pop((bastion, session.source, session.port), None):
             self._enter(session, workspace)
 
-    def note_target(self, source: str, port: int, workspace: tuple[str, str]) -> None:
-        """Note that the session of this client was led into a workspace."""
+    def note_target(self, client: tuple[str, str, int], workspace: tuple[str, str]) -> None:
+        """Note that the session of this client (bastion, source, port) was led into a workspace."""
         for session in self.sessions.values():
-            if (session.source, session.port) == (source, port):
+            if (session.bastion, session.source, session.port) == client:
                 return self._enter(session, workspace)
         if len(self._waiting) >= MAX_WAITING:
             self._waiting.clear()
-        self._waiting[source, port] = workspace
+        self._waiting[client] = workspace
         return None
 
     def _enter(self, session: Session, workspace: tuple[str, str]) -> None:
         self._add(session, workspace)
         # It lives on when this hub does not, and then the program beside sshd is the one that knows.
-        self._tell({"keep": session.pid, "workspace": workspace})
+        self._tell(session, {"keep": session.pid, "workspace": workspace})
         self._write("entered", session, workspace="/".join(workspace))
         self._mark_active([workspace])
+
+    def _keep(self, session: Session, workspace: tuple[str, str]) -> None:
+        if workspace not in session.workspaces:
+            self._add(session, workspace)
+            self.note_narrowed()
 
     def _add(self, session: Session, workspace: tuple[str, str]) -> None:
         session.workspaces.append(workspace)
@@ -150,23 +162,23 @@ class Journal:
         names = sorted({"/".join(workspace) for workspace in session.workspaces})
         self._write("closed", session, workspaces=names, seconds=round(self.clock() - session.at, 1))
 
-    async def _refuse(self, event: dict[str, Any]) -> None:
+    def _refuse(self, event: dict[str, Any]) -> None:
         if self._refusals.take():
-            address = await self.ask_address(event["source"])
-            self.audit.write("refused", address=address, key=event["fingerprint"], more=self._refusals.take_suppressed())
+            self.audit.write("refused", address=event["address"], key=event["fingerprint"], more=self._refusals.take_suppressed())
 
     def _write(self, event: str, session: Session, **fields: Any) -> None:
-        self.audit.write(event, session=session.pid, user=session.user, address=session.address, **fields)
+        self.audit.write(event, session=session.name, user=session.user, address=session.address, **fields)
 
     # what the hub wants
 
     def end(self, session: Session) -> None:
         """End a session."""
-        self._tell({"end": session.pid})
+        self._tell(session, {"end": session.pid})
 
-    def _tell(self, wish: dict[str, Any]) -> None:
-        if self._writer is not None and not self._writer.is_closing():
-            self._writer.write(json.dumps(wish).encode() + b"\n")
+    def _tell(self, session: Session, wish: dict[str, Any]) -> None:
+        writer = self._writers.get(session.bastion)
+        if writer is not None and not writer.is_closing():
+            writer.write(json.dumps(wish).encode() + b"\n")
 
     def end_keys(self, user: str, fingerprints: list[str]) -> None:
         """End the sessions of keys that let nobody in any more."""
@@ -196,6 +208,12 @@ class Journal:
                 # The relay behind the door does not tell the client that the other side went away.
                 self.end(session)
 
+    def _close_gone(self) -> None:
+        for bastion, since in list(self._gone.items()):
+            if self.clock() - since > GONE_SECONDS:
+                del self._gone[bastion]
+                self._close_missing(bastion, set())
+
     async def _may_stay(self, session: Session) -> bool:
         key = await self.grants.find_key(session.fingerprint)
         if key is None:
@@ -214,6 +232,7 @@ class Journal:
             due -= LOOK_SECONDS
             try:
                 self._end_closed()
+                self._close_gone()
                 if self._is_narrowed or due <= 0:
                     self._is_narrowed = False
                     await self.end_unwelcome()

@@ -1,28 +1,37 @@
-"""The hub's side of the ssh door: a unix socket that only the bastion's account may open. One line asks, lines answer.
+"""The hub's side of the ssh door: a unix socket that only the bastion's account may open, or, for bastions in containers of
+their own, a port that wants their token in a first line (mlhub.bastion.line). One line asks, lines answer.
 
 ``keys FINGERPRINT``                                 → a line of authorized_keys, or nothing
 ``connect FINGERPRINT SOURCE PORT ALIAS SUFFIX``     → ``say TEXT`` any number of times, then ``open HOST PORT`` or ``refuse TEXT``
 ``sessions``                                         → JSON objects, both ways (mlhub.bastion.sessions)
+``certify TYPE KEY``                                 → the certificate of a bastion's own host key
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import hmac
 import logging
 import re
-import socket
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
+from mlhub.audit.records import Allowance
 from mlhub.bastion.grants import Grants, Target
 from mlhub.bastion.journal import Journal
+from mlhub.bastion.line import PORT, bind, keep_alive
 from mlhub.bastion.starting import start_workspace
 from mlhub.errors import MLHubError, WorkspaceError
 from mlhub.workspace.alias import parse_alias
 
 FIRST_LINE_SECONDS = 5.0
-LINE_BYTES = 2**20  # a session that says hello again may tell of many
+LINE_BYTES = 2**16  # of which strangers may fill as many as they may have connections
+UNNAMED_PER_ADDRESS = 128
 FINGERPRINT = re.compile(r"SHA256:[A-Za-z0-9+/]{43}\Z")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}\Z")
+STRANGERS_PER_MINUTE = 3
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 log = logging.getLogger(__name__)
 
@@ -30,14 +39,27 @@ log = logging.getLogger(__name__)
 class LookupServer:
     """Answer sshd, the door behind it, and the program beside it."""
 
-    def __init__(self, grants: Grants, journal: Journal, api_url: str) -> None:
-        self.grants, self.journal, self.api_url = grants, journal, api_url
+    def __init__(self, grants: Grants, journal: Journal, api_url: str, certify: Callable[[str], str]) -> None:
+        self.grants, self.journal, self.api_url, self.certify = grants, journal, api_url, certify
+        self._token = ""
+        self._unnamed: Counter[str] = Counter()
+        self._strangers = Allowance(STRANGERS_PER_MINUTE, journal.clock)
         self._server: asyncio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
     async def open(self, path: Path) -> None:
-        """Listen; the directory's group is the bastion's, and the socket is for it."""
-        self._server = await asyncio.start_unix_server(self._serve, sock=_bind(path), backlog=1024, limit=LINE_BYTES)
+        """Listen for the bastion beside the hub; the directory's group is the bastion's, and the socket is for it."""
+        self._server = await asyncio.start_unix_server(self._serve, sock=bind(path), backlog=1024, limit=LINE_BYTES)
+        self._start()
+
+    async def open_port(self, token: str) -> None:
+        """Listen for bastions in containers of their own, which know the token."""
+        self._token = token
+        everywhere = "0.0.0.0"  # noqa: S104 - as the hub's own port
+        self._server = await asyncio.start_server(self._greet, everywhere, PORT, backlog=1024, limit=LINE_BYTES)
+        self._start()
+
+    def _start(self) -> None:
         self._tasks.append(asyncio.create_task(self.journal.keep_active()))
         if self.grants.workspace_keys is not None:
             self._tasks.append(asyncio.create_task(self.grants.workspace_keys.keep_asking()))
@@ -49,16 +71,46 @@ class LookupServer:
         for task in self._tasks:
             task.cancel()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _greet(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        address = (writer.get_extra_info("peername") or ["somebody"])[0]
+        words = await self._read_greeting(reader, address)
+        # As bytes: compare_digest takes only ASCII as text.
+        if (
+            words[:1] == ["bastion"]
+            and len(words) == 3
+            and hmac.compare_digest(words[1].encode(), self._token.encode())
+            and NAME.match(words[2])
+        ):
+            keep_alive(writer.get_extra_info("socket"))
+            return await self._serve(reader, writer, words[2])
+        if words and self._strangers.take():
+            log.warning("%s does not know the token of this hub's bastions (MLHUB_BASTION_TOKEN must be the same for both)", address)
+        writer.close()
+        return None
+
+    async def _read_greeting(self, reader: asyncio.StreamReader, address: str) -> list[str]:
+        """Return the words of the first line; none where it does not come, or where too many from one address keep us waiting."""
+        self._unnamed[address] += 1
         try:
-            async with asyncio.timeout(FIRST_LINE_SECONDS):
-                words = (await reader.readline()).decode("ascii", "replace").split()
+            return await _read_words(reader) if self._unnamed[address] <= UNNAMED_PER_ADDRESS else []
+        except (OSError, TimeoutError, ValueError):  # ValueError: a line that is too long
+            return []
+        finally:
+            self._unnamed[address] -= 1
+            if not self._unnamed[address]:
+                del self._unnamed[address]
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, bastion: str = "") -> None:
+        try:
+            words = await _read_words(reader)
             if words == ["sessions"]:
-                await self.journal.follow(reader, writer)
+                await self.journal.follow(reader, writer, bastion)
+            elif len(words) == 3 and words[0] == "certify" and bastion:
+                writer.write(f"{await asyncio.to_thread(self.certify, ' '.join(words[1:]))}\n".encode())
             elif len(words) == 2 and words[0] == "keys":
                 writer.write((await self._look_up(words[1])).encode())
             elif len(words) == 6 and words[0] == "connect":
-                await self._connect(writer, *words[1:])
+                await self._connect(writer, bastion, *words[1:])
             elif words[:1] == ["connect"]:
                 _send(writer, "refuse", "Write: connect <server>.<user>.<hub> <hub>.")
             await writer.drain()
@@ -73,7 +125,7 @@ class LookupServer:
     async def _look_up(self, fingerprint: str) -> str:
         return await self.grants.make_line(fingerprint) if FINGERPRINT.match(fingerprint) else ""
 
-    async def _connect(self, writer: asyncio.StreamWriter, *words: str) -> None:
+    async def _connect(self, writer: asyncio.StreamWriter, bastion: str, *words: str) -> None:
         fingerprint, source, port, alias, suffix = words
         try:
             target = await self._lead(writer, fingerprint, alias, suffix)
@@ -81,7 +133,7 @@ class LookupServer:
             _send(writer, "refuse", str(error))
             return
         if port.isdecimal():
-            self.journal.note_target(source, int(port), (target.owner, target.server))
+            self.journal.note_target((bastion, source, int(port)), (target.owner, target.server))
         _send(writer, "open", f"{target.address.host} {target.address.port}")
 
     async def _lead(self, writer: asyncio.StreamWriter, fingerprint: str, alias: str, suffix: str) -> Target:
@@ -114,19 +166,11 @@ class LookupServer:
         return target
 
 
-def _bind(path: Path) -> socket.socket:
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX)
-    listener.bind(str(path))
-    path.chmod(0o660)
-    return listener
+async def _read_words(reader: asyncio.StreamReader) -> list[str]:
+    async with asyncio.timeout(FIRST_LINE_SECONDS):
+        return (await reader.readline()).decode("ascii", "replace").split()
 
 
 def _send(writer: asyncio.StreamWriter, verb: str, text: str) -> None:
     # It ends on somebody's terminal: no control characters.
     writer.write(f"{verb} {_CONTROL.sub(' ', text)}\n".encode())
-
-
-def make_socket_path(run: Path) -> Path:
-    """Return where the bastion asks."""
-    return run / "bastion" / "lookup.sock"

@@ -1,16 +1,17 @@
-"""``python -I -m mlhub.bastion.sessions SOCKET SSHD ARGUMENTS…``: run sshd and keep its sessions accountable.
+"""``python -I -m mlhub.bastion.sessions SOCKET CLIENTS SSHD ARGUMENTS…``: run sshd and keep its sessions accountable.
 
 One small process beside sshd, under sshd's own account, standard library only. It reads sshd's log, knows from it who is in and
 what they open, tells the hub (one JSON object a line, both ways), and ends a session when the hub says so. Sessions live on
 while the hub is away, and while sshd itself is started again; the hub learns of them when it is back.
+At the socket CLIENTS nginx tells whose an address of 127.0.0.0/8 is: it gives sshd one such address per client.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import json
 import os
-import re
 import selectors
 import signal
 import socket
@@ -20,49 +21,34 @@ import time
 from pathlib import Path
 from typing import Any
 
+from mlhub.bastion.sshd_log import parse_event
+
 RECONNECT_SECONDS = 0.5
 # sshd that ends sooner than this could not start: the supervisor is told, instead of trying for ever.
 STARTED_SECONDS = 2.0
 MAX_LINE = 16384
-
-# sshd's LogVerbose puts file, function, program and process in front of a line (log.c). What follows may hold a name that a
-# stranger made up to look like another line, so all of these match from the first character on.
-_TAGGED = re.compile(r"(?:debug\d: )?(?P<file>[\w-]+\.c):(?P<function>\w+)\(\):\d+ \(bin=[^,)]*, pid=(?P<pid>\d+)\): (?P<text>.*)")
-_ACCEPTED = re.compile(
-    r"Accepted publickey for \S+ from (?P<source>\S+) port (?P<port>\d+) ssh2: [\w-]+ (?P<fingerprint>SHA256:[A-Za-z0-9+/]+)\Z"
-)
-_FAILED = re.compile(
-    r"Failed publickey for \S+ from (?P<source>\S+) port (?P<port>\d+) ssh2: [\w-]+ (?P<fingerprint>SHA256:[A-Za-z0-9+/]+)\Z"
-)
-# What sshd adds when a session ends, or a forwarding is refused: the hub's records say it better, and once.
-_REPEATED = re.compile(
-    r"(?:Received disconnect from|Disconnected from user|Connection closed by|Received request from) (?!.*\[preauth\])|mm_reap: "
-)
-_TARGET = re.compile(r"originator \S+ port \d+, target (?P<host>\S+) port (?P<to>\d+)\Z")
+ADDRESS_SECONDS = 1.0
 
 
-def parse_event(line: str) -> tuple[dict[str, Any] | None, str | None]:
-    """Read one line of sshd's log: what the hub should know, and what is left for the container's log."""
-    match = _TAGGED.match(line)
-    if not match:
-        return None, None if _REPEATED.match(line) else line
-    pid, text = int(match["pid"]), match["text"].strip()
-    if accepted := _ACCEPTED.match(text):
-        found: dict[str, Any] = {"event": "opened", "pid": pid, **accepted.groupdict()}
-        return {**found, "port": int(found["port"])}, text
-    if failed := _FAILED.match(text):
-        found = {"event": "refused", "pid": pid, **failed.groupdict()}
-        return {**found, "port": int(found["port"])}, None
-    if target := _TARGET.match(text):
-        return {"event": "target", "pid": pid, "host": target["host"], "to": int(target["to"])}, None
-    return None, None
+def find_real_address(clients: str, source: str) -> str:
+    """Return the client's own address, or ``source`` itself where nginx is not in front of sshd or does not know."""
+    try:
+        if not ipaddress.ip_address(source).is_loopback:
+            return source
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(ADDRESS_SECONDS)
+            connection.connect(clients)
+            connection.sendall(f"{source}\n".encode())
+            return str(ipaddress.ip_address(connection.recv(256).decode("ascii", "replace").strip()))
+    except (OSError, ValueError):
+        return source
 
 
 class Watch:
     """Run sshd, follow its log, and hold the line to the hub."""
 
-    def __init__(self, path: str, command: list[str]) -> None:
-        self.path, self.command = path, command
+    def __init__(self, path: str, clients: str, command: list[str]) -> None:
+        self.path, self.clients, self.command = path, clients, command
         self.selector = selectors.DefaultSelector()
         self.sessions: dict[int, dict[str, Any]] = {}
         self.descriptors: dict[int, int] = {}
@@ -155,6 +141,8 @@ class Watch:
             print(shown, file=sys.stderr, flush=True)
         if not event:
             return
+        if event["event"] in ("opened", "refused"):
+            event["address"] = find_real_address(self.clients, event["source"])
         if event["event"] == "opened":
             self.open_session(event)
         elif event["event"] == "target":
@@ -171,9 +159,14 @@ class Watch:
         """Remember a session until its process ends."""
         session = {**event, "at": time.time(), "workspaces": []}
         self.sessions[event["pid"]] = session
-        self.tell(session)
+        self.introduce(session)
         if not self._watch_process(event["pid"], event["pid"]):
             self.forget(event["pid"])
+
+    def introduce(self, session: dict[str, Any]) -> None:
+        """Tell the hub of a session: that it was opened, once, and later ones that it is known."""
+        if self.tell({**session, "workspaces": []}):
+            session["event"] = "known"
 
     def close_session(self, pid: int, descriptor: int) -> None:
         """Forget a session whose process ended."""
@@ -220,15 +213,23 @@ class Watch:
         self.hub = connection
         self.buffers["hub"] = b""
         self.selector.register(connection, selectors.EVENT_READ, "hub")
-        self.tell({"event": "hello", "sessions": list(self.sessions.values())})
+        # A line each: there is no telling how many there are, and the hub reads no line of any length.
+        self.tell({"event": "hello", "pids": list(self.sessions)})
+        for pid, session in self.sessions.items():
+            self.introduce(session)
+            for workspace in session["workspaces"]:
+                self.tell({"event": "kept", "pid": pid, "workspace": workspace})
 
-    def tell(self, event: dict[str, Any]) -> None:
-        """Send the hub one event; what it misses it learns when it is back."""
-        if self.hub is not None:
-            try:
-                self.hub.sendall(json.dumps(event).encode() + b"\n")
-            except OSError:
-                self.hang_up()
+    def tell(self, event: dict[str, Any]) -> bool:
+        """Send the hub one event, if it is there; what it misses it learns when it is back."""
+        if self.hub is None:
+            return False
+        try:
+            self.hub.sendall(json.dumps(event).encode() + b"\n")
+        except OSError:
+            self.hang_up()
+            return False
+        return True
 
     def read_hub(self) -> None:
         """Do what the hub says: end a session, or keep in mind where it led, for a hub that comes after this one."""
@@ -285,7 +286,7 @@ def main(arguments: list[str]) -> int:
     signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    watch = Watch(arguments[0], arguments[1:])
+    watch = Watch(arguments[0], arguments[1], arguments[2:])
     watch.selector.register(reading, selectors.EVENT_READ, "signal")
     return watch.run()
 

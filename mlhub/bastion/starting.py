@@ -55,6 +55,8 @@ class _Call:
             sentence = _read_sentence(error)
             if error.code != 400 or "pending" not in sentence:
                 raise WorkspaceError(sentence) from error
+        except OSError as error:
+            raise WorkspaceError("The hub is about to start. Connect again in a moment.") from error
 
     async def follow(self, path: str, say: Say) -> None:
         """Hand on the progress until the workspace is ready."""

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import signal
 import sys
 from pathlib import Path
 
+from mlhub.bastion.line import make_socket_path
 from mlhub.boot.accounts import Account, find_account
 from mlhub.boot.render import Addresses
 from mlhub.boot.supervisor import Program
-from mlhub.errors import ConfigurationError
 from mlhub.settings import Settings, read_environment
 
 # For programs that need nothing of the container's environment.
@@ -25,6 +24,8 @@ def make_programs(settings: Settings, addresses: Addresses, token: str, *, runs_
         programs.append(make_chp(settings, addresses, token))
     if settings.start_jhub:
         programs.append(make_hub(settings, token))
+    if settings.is_bastion_alone:
+        programs.append(make_line(settings))
     if settings.start_ssh:
         programs.append(make_sshd(settings, addresses))
     if settings.runs_nginx:
@@ -35,7 +36,13 @@ def make_programs(settings: Settings, addresses: Addresses, token: str, *, runs_
 def make_hub(settings: Settings, token: str) -> Program:
     """Return the hub; it inherits the environment, because user configs read it."""
     environment = read_environment()
-    for secret in ("MLHUB_ADMIN_PASSWORD", "MLHUB_ADMIN_PASSWORD_FILE", "JPY_COOKIE_SECRET"):
+    for secret in (
+        "MLHUB_ADMIN_PASSWORD",
+        "MLHUB_ADMIN_PASSWORD_FILE",
+        "JPY_COOKIE_SECRET",
+        "MLHUB_BASTION_TOKEN",
+        "MLHUB_BASTION_TOKEN_FILE",
+    ):
         environment.pop(secret, None)
     if settings.jpy_cookie_secret:
         environment["JPY_COOKIE_SECRET"] = settings.jpy_cookie_secret.get_secret_value()
@@ -88,7 +95,7 @@ def make_nginx(settings: Settings) -> Program:
     config = settings.mlhub_run_dir / "nginx.conf"
     command = find_account("edge").wrap(["nginx", "-e", "stderr", "-c", str(config)])
     sockets = [settings.mlhub_run_dir / "nginx" / f"{name}.sock" for name in ("http", "https", "ssh")]
-    clients = settings.bastion_dir / "clients" / "real.sock"
+    clients = make_clients_path(settings)
     sockets.append(clients)
     probe = {"name": "nginx", "address": "127.0.0.1:8080", "path": "/.mlhub/health", "expect": " 204 "}
     if not settings.start_nginx:
@@ -103,16 +110,29 @@ def make_sshd(settings: Settings, addresses: Addresses) -> Program:
     """Return sshd, which runs as the one account that it lets in, under the watch that keeps its sessions accountable."""
     account = find_account("limited-user")
     sshd = ["/usr/sbin/sshd", "-D", "-e", "-f", str(settings.mlhub_run_dir / "ssh" / "sshd_config")]
-    socket = str(settings.bastion_dir / "bastion" / "lookup.sock")
-    command = account.wrap([sys.executable, "-I", "-m", "mlhub.bastion.sessions", socket, *sshd])
+    sockets = [str(make_socket_path(settings.mlhub_run_dir)), str(make_clients_path(settings))]
+    command = account.wrap([sys.executable, "-I", "-m", "mlhub.bastion.sessions", *sockets, *sshd])
     # A connection without a login would be logged, and counted against its source, every few seconds.
     probe = {"name": "sshd", "listens": addresses.sshd_port}
     return Program("sshd", command, PLAIN_ENVIRONMENT, probe)
 
 
+def make_line(settings: Settings) -> Program:
+    """Return what stands for the hub's socket in a container that the hub is not in."""
+    path = make_socket_path(settings.mlhub_run_dir)
+    words = [str(path), settings.hub_name, str(settings.mlhub_run_dir / "bastion" / "greeting")]
+    command = find_account("limited-user").wrap([sys.executable, "-I", "-m", "mlhub.bastion.line", *words])
+    return Program("line", command, PLAIN_ENVIRONMENT, {"name": "line", "address": f"unix:{path}"}, [path])
+
+
+def make_clients_path(settings: Settings) -> Path:
+    """Return where nginx tells whose connection it gave which address."""
+    return settings.mlhub_run_dir / "clients" / "real.sock"
+
+
 def make_directories(settings: Settings) -> None:
     """Make the directories of sockets and rendered files, each open to just those who need it."""
-    run, shared = settings.mlhub_run_dir, settings.bastion_dir
+    run = settings.mlhub_run_dir
     hub, chp, edge, bastion = (find_account(name) for name in ("hub", "chp", "edge", "limited-user"))
     # Setgid: a socket made in it belongs to the group of those who may connect.
     folders = [
@@ -120,37 +140,13 @@ def make_directories(settings: Settings) -> None:
         (run / "chp-api", chp, hub, 0o2750),
         (run / "nginx", edge, edge, 0o700),
         (run / "errors", edge, edge, 0o755),
+        (run / "ssh", bastion, bastion, 0o700),
+        (run / "clients", edge, bastion, 0o2750),
+        (run / "bastion", bastion if settings.is_bastion_alone else hub, bastion, 0o2750),
     ]
-    if settings.start_ssh or settings.mlhub_bastion_dir is None:
-        folders += [(run / "ssh", bastion, bastion, 0o700), (shared / "clients", edge, hub, 0o2750)]
-    if not settings.is_bastion_alone:
-        folders.append((shared / "bastion", hub, bastion, 0o2750))
-    if settings.mlhub_bastion_dir and not settings.start_ssh:
-        folders.append((shared / "ssh", hub, bastion, 0o2750))
     for folder, owner, group, mode in folders:
-        if folder.parent == run:
-            folder.mkdir()
-        else:
-            ensure_shared(folder)
+        folder.mkdir()
         Account(owner.name, owner.uid, group.gid).own(folder, mode)
-
-
-def ensure_shared(folder: Path) -> None:
-    """Make a directory for another container to look into, of the group that both have.
-
-    What is there stays: the other container runs while this one is started again.
-    Raises ``ConfigurationError`` where it can not be made so.
-    """
-    try:
-        if folder.is_symlink():
-            folder.unlink()
-        folder.mkdir(exist_ok=True)
-        if os.geteuid() != 0:
-            os.chown(folder, -1, folder.parent.stat().st_gid)
-    except OSError as error:
-        raise ConfigurationError(
-            f"{folder} can not be made ({error.strerror}). Mount one writable volume at MLHUB_BASTION_DIR in the hub's container and the bastion's; it must belong to a group that both have (the pod's fsGroup)."
-        ) from error
 
 
 def engine_socket(settings: Settings) -> Path | None:

@@ -69,7 +69,6 @@ class Renderer:
             "resources": settings.mlhub_resources_dir,
             "data": settings.data_volume_container,
             "worker_connections": make_worker_connections(),
-            "shared": settings.bastion_dir,
             "sshd_is_local": host == "127.0.0.1",
             # A name may mean nothing yet, or another address later: nginx looks it up when somebody connects.
             "sshd_name": "" if _is_address(host) else f"{resolver.complete(host)}:{port}",

@@ -81,8 +81,9 @@ class MLHub(JupyterHub):
         """Start; what the site can mend is one sentence, not a traceback."""
         try:
             await self.initialize(argv)
-            await self.start()
+            # Before the services, for which JupyterHub waits: SSH is none of their business.
             self.bastion = await open_bastion(self, Settings.load())
+            await self.start()
         except MLHubError as error:
             self._refuse(error)
         except (TraitError, ImportError) as error:

@@ -22,7 +22,7 @@ SOCKET = "/var/run/docker.sock"
 # Read here, and nothing to the hub.
 HOST_ONLY = {"MLHUB_CACHE", "MLHUB_USER_CONFIG", "MLHUB_SSL_DIR", "MLHUB_USERS_DIR"}
 # What lies where inside the container is settled by this script and by the chart, each in its way.
-REFUSED = {"MLHUB_RUN_DIR", "MLHUB_RESOURCES_DIR", "MLHUB_BASTION_DIR", "MLHUB_CHART_VALUES"}
+REFUSED = {"MLHUB_RUN_DIR", "MLHUB_RESOURCES_DIR", "MLHUB_CHART_VALUES"}
 OFF = ("false", "0", "no", "off")
 
 

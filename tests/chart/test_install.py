@@ -87,11 +87,11 @@ def test_everything_answers_and_the_notes_lead_to_the_administrator(release):
     assert "Phase:          Succeeded" in notes
     command = next(line.strip() for line in notes.splitlines() if "grep -i setup" in line)
     link = subprocess.run(["sh", "-c", command], capture_output=True, text=True).stdout
-    assert re.search(r"http://localhost:8080/hub/signup\?setup=\w+", link)
+    assert re.search(r"http://localhost:8080/hub/signup\?setup=[\w-]+", link)
 
 
 def test_containers_have_nothing_that_they_do_not_need(release):
-    for component, container in (("hub", "hub"), ("hub", "ssh"), ("proxy", "proxy")):
+    for component, container in (("hub", "hub"), ("bastion", "ssh"), ("proxy", "proxy")):
         script = "grep CapBnd /proc/self/status; grep NoNewPrivs /proc/self/status; touch /written; ls /var/run/secrets/kubernetes.io/serviceaccount"
         result = run(
             "kubectl", "--namespace", release.name, "exec", find_pod(release, component), "--container", container, "--", "sh", "-c", script
@@ -103,8 +103,9 @@ def test_containers_have_nothing_that_they_do_not_need(release):
 
 
 def test_a_stranger_in_the_namespace_reaches_the_public_doors_alone(release):
-    stranger = asks(release, {}, "one-proxy-public:80", "one:22", "one:8081", "one:2223", "one-proxy-api:8001")
-    assert stranger == {"one-proxy-public:80": True, "one:22": True, "one:8081": False, "one:2223": False, "one-proxy-api:8001": False}
+    doors = {"one-proxy-public:80": True, "one-bastion:22": True}
+    rooms = {"one:8081": False, "one:8082": False, "one-bastion:2223": False, "one-proxy-api:8001": False}
+    assert asks(release, {}, *doors, *rooms) == {**doors, **rooms}
     guest = {"hub.jupyter.org/network-access-hub": "true", "app.kubernetes.io/instance": "one"}
     assert asks(release, guest, "one:8081", "one-proxy-api:8001") == {"one:8081": True, "one-proxy-api:8001": False}
     other = {"hub.jupyter.org/network-access-hub": "true", "app.kubernetes.io/instance": "two"}
@@ -113,21 +114,27 @@ def test_a_stranger_in_the_namespace_reaches_the_public_doors_alone(release):
 
 def test_a_workspace_reaches_the_hub_and_no_other_part_of_the_release(release):
     workspace = {"mlhub.origin": "one", "component": "singleuser-server"}
-    reached = asks(release, workspace, "one:8081", "one-proxy-api:8001", "one-proxy-public:80", "one:2223", "kubernetes.default:443")
-    assert reached == {
-        "one:8081": True, "one-proxy-api:8001": False, "one-proxy-public:80": False, "one:2223": False, "kubernetes.default:443": False,
-    }  # fmt: skip
-    # The twin: what is refused there does listen.
-    own = run("kubectl", "--namespace", release.name, "exec", find_pod(release, "hub"), "--container", "hub", "--",
-              "python", "-I", "-c", "import socket; [socket.create_connection(each, 3) for each in (('one-proxy-api', 8001), ('kubernetes.default', 443))]")  # fmt: skip
-    assert own.returncode == 0, own.stderr
+    shut = ("one:8082", "one-proxy-api:8001", "one-proxy-public:80", "one-bastion:22", "one-bastion:2223", "kubernetes.default:443")
+    assert asks(release, workspace, "one:8081", *shut) == {"one:8081": True, **dict.fromkeys(shut, False)}
+    # The twins: what is refused there does listen.
+    connect = "import socket, sys; [socket.create_connection(each.split(':'), 3) for each in sys.argv[1:]]"
+    for component, container, targets in (
+        ("hub", "hub", ("one-proxy-api:8001", "kubernetes.default:443")),
+        ("bastion", "ssh", ("one:8082",)),
+        ("proxy", "proxy", ("one-bastion:2223",)),
+    ):
+        pod = find_pod(release, component)
+        own = run(
+            "kubectl", "--namespace", release.name, "exec", pod, "--container", container, "--", "python", "-I", "-c", connect, *targets
+        )
+        assert own.returncode == 0, own.stderr
 
 
-def test_a_change_of_the_hubs_configuration_leaves_the_proxy_as_it_is(release):
-    hub, proxy = find_pod(release, "hub"), find_pod(release, "proxy")
+def test_a_change_of_the_hubs_configuration_leaves_proxy_and_bastion_as_they_are(release):
+    hub, others = find_pod(release, "hub"), [find_pod(release, name) for name in ("proxy", "bastion")]
     install(release, "--set", "custom.team=vision", "--set", "singleuser.cpu.limit=2")
     assert find_pod(release, "hub") != hub
-    assert find_pod(release, "proxy") == proxy
+    assert [find_pod(release, name) for name in ("proxy", "bastion")] == others
     release.helm("test", "one")
     config = release.kubectl("exec", find_pod(release, "hub"), "--container", "hub", "--", "cat", "/etc/jupyterhub/config/values.yaml")
     assert "team: vision" in config
@@ -203,13 +210,16 @@ def test_the_gitops_commands_of_the_howto_bring_up_a_hub(namespace, tmp_path):
     assert package in commands
     more = " ".join([*KUBERNETES, *IMAGES, "--set", "proxy.service.type=ClusterIP"])
     succeed("sh", "-euc", commands.replace(f"template mlhub {package}", f"template mlhub {package} {more}"), cwd=tmp_path)
-    for component in ("hub", "proxy"):
+    for component in ("hub", "proxy", "bastion"):
         namespace.kubectl("rollout", "status", f"deployment/mlhub-{component}", "--timeout=150s", seconds=180)
-    assert asks(namespace, {}, "mlhub-proxy-public:80", "mlhub:22", "mlhub:8081") == {
-        "mlhub-proxy-public:80": True, "mlhub:22": True, "mlhub:8081": False,
+    assert asks(namespace, {}, "mlhub-proxy-public:80", "mlhub-bastion:22", "mlhub:8081") == {
+        "mlhub-proxy-public:80": True, "mlhub-bastion:22": True, "mlhub:8081": False,
     }  # fmt: skip
     # The keys of the Secret, in the form that ssh-keygen writes, are the ones in use.
-    script = "ssh-keygen -y -f /etc/mlhub/ssh/host_key; cat /data/ssh/ssh_host_ed25519_key.pub; env | grep -c JPY_COOKIE_SECRET"
-    lines = namespace.kubectl("exec", find_pod(namespace, "hub", "mlhub"), "--container", "hub", "--", "sh", "-c", script).splitlines()
-    assert lines[0].split()[1] == lines[1].split()[1]
-    assert lines[2] == "1"
+    given = {name: (tmp_path / f"ssh-{name}.pub").read_text().split()[1] for name in ("ca", "host-key")}
+
+    def ask(component: str, script: str) -> list[str]:
+        return namespace.kubectl("exec", find_pod(namespace, component, "mlhub"), "--", "sh", "-c", script).split()
+
+    assert ask("hub", "cat /data/ssh/*.pub; env | grep -c JPY_COOKIE_SECRET")[1:] == [given["ca"], "1"]
+    assert ask("bastion", "ssh-keygen -y -f /run/mlhub/ssh/ssh_host_ed25519_key")[1] == given["host-key"]

@@ -60,7 +60,11 @@ def test_of_what_the_chart_makes_the_notes_name_what_helm_keeps_and_nothing_else
 
 def test_the_notes_lead_to_the_pods_that_there_are():
     notes = read_notes("--set", TOKEN)
-    assert set(re.findall(r"deployment/(\S+)", notes)) == {"one-hub", "one-proxy"} <= set(dict(pods(template("--set", TOKEN))))
+    assert (
+        set(re.findall(r"deployment/(\S+)", notes)) == {"one-hub", "one-proxy", "one-bastion"} <= set(dict(pods(template("--set", TOKEN))))
+    )
+    without = read_notes("--set", TOKEN, "--set", "ssh.enabled=false")
+    assert set(re.findall(r"deployment/(\S+)", without)) == {"one-hub", "one-proxy"}
     assert environment(container(template("--set", TOKEN), "hub"))["HUB_NAME"] == "one"
     assert notes.count("--selector mlhub.origin=one\n") == 2
 

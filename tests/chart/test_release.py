@@ -35,7 +35,7 @@ def read_secret(namespace: Namespace) -> dict[str, str]:
 def test_secrets_are_generated_once_and_kept_key_by_key(namespace):
     install(namespace)
     first = read_secret(namespace)
-    assert set(first) == {"proxy.token", "hub.cookieSecret", "ssh.ca", "ssh.hostKey", "metrics.token"}
+    assert set(first) == {"proxy.token", "hub.cookieSecret", "ssh.ca", "ssh.hostKey", "ssh.token", "metrics.token"}
     assert len(set(first.values())) == len(first)
     install(namespace, "--set", "mlhub.debug=true")
     assert read_secret(namespace) == first
@@ -48,14 +48,15 @@ def test_secrets_are_generated_once_and_kept_key_by_key(namespace):
 
 def test_an_upgrade_that_changes_nothing_starts_nothing_anew(namespace):
     install(namespace)
-    before = [namespace.get("deployment", name)["metadata"]["generation"] for name in ("one-hub", "one-proxy")]
+
+    def read_generations() -> list[int]:
+        return [namespace.get("deployment", f"one-{name}")["metadata"]["generation"] for name in ("hub", "proxy", "bastion")]
+
+    before = read_generations()
     install(namespace)
-    assert [namespace.get("deployment", name)["metadata"]["generation"] for name in ("one-hub", "one-proxy")] == before
+    assert read_generations() == before
     install(namespace, "--set", "mlhub.debug=true")
-    assert [namespace.get("deployment", name)["metadata"]["generation"] for name in ("one-hub", "one-proxy")] == [
-        before[0] + 1,
-        before[1] + 1,
-    ]
+    assert read_generations() == [number + 1 for number in before]
 
 
 def test_a_token_of_the_sites_own_takes_the_place_of_the_generated_one(namespace):
@@ -179,7 +180,7 @@ def test_the_commands_of_the_readme_work_word_for_word(namespace, package, tmp_p
             --set-file userConfig=./jupyterhub_user_config.py
     """
     succeed("sh", "-c", script, cwd=tmp_path)
-    assert {"deployment.apps/mlhub-hub", "deployment.apps/mlhub-proxy"} == namespace.list_names("deployment")
+    assert {f"deployment.apps/mlhub-{name}" for name in ("hub", "proxy", "bastion")} == namespace.list_names("deployment")
     variables = namespace.get("deployment", "mlhub-hub")["spec"]["template"]["spec"]["containers"][0]["env"]
     assert {"name": "MLHUB_BASE_URL", "value": "/mlhub/"} in variables
     assert "secret/mlhub-user-config" in namespace.list_names("secret")
@@ -195,13 +196,15 @@ def test_the_templates_can_be_applied_folder_by_folder(namespace, package, tmp_p
     for name in (
         "deployment.apps/mlhub-hub",
         "deployment.apps/mlhub-proxy",
+        "deployment.apps/mlhub-bastion",
         "service/mlhub",
+        "service/mlhub-bastion",
         "service/mlhub-proxy-public",
         "secret/mlhub-hub",
     ):
         assert name in objects
     # The namespace admits the pods; the first tries come before the ServiceAccount, which is later in the alphabet.
-    wait_for(lambda: len(namespace.list_names("pod")) == 2, "the pods of hub and proxy", seconds=60)
+    wait_for(lambda: len(namespace.list_names("pod")) == 3, "the pods of hub, proxy and bastion", seconds=60)
 
 
 def test_the_commands_of_the_howto_work_word_for_word(namespace, package, tmp_path):

@@ -83,14 +83,28 @@ def test_only_the_hubs_own_container_holds_a_token_of_the_cluster(objects):
     assert holders == ["hub"]
 
 
-def test_bastion_and_proxy_know_no_secret_but_the_proxys_token(objects):
+def test_bastion_and_proxy_know_no_secret_but_their_own_tokens(objects):
     for each in containers(objects):
         if each["name"] == "ssh":
-            assert {mount["mountPath"] for mount in each["volumeMounts"]} == {"/run/mlhub", "/tmp", "/run/mlhub-bastion"}
-            assert all(isinstance(value, str) for value in environment(each).values())
+            assert {mount["mountPath"] for mount in each["volumeMounts"]} <= {"/run/mlhub", "/tmp", "/etc/mlhub/ssh"}
+            secrets = [name for name, value in environment(each).items() if not isinstance(value, str)]
+            assert secrets == ["MLHUB_BASTION_TOKEN"]
+            given = [volume["secret"]["items"] for volume in dict(pods(objects))[find_bastion(objects)]["volumes"] if "secret" in volume]
+            assert given in ([], [[{"key": "ssh.hostKey", "path": "host_key"}]])
         if each["name"] == "proxy":
             secrets = [name for name, value in environment(each).items() if not isinstance(value, str)]
             assert secrets == ["CONFIGPROXY_AUTH_TOKEN"]
+
+
+def find_bastion(objects: list[dict]) -> str:
+    return next(name for name, spec in pods(objects) if [each["name"] for each in spec["containers"]] == ["ssh"])
+
+
+def test_the_hub_knows_its_bastion_by_the_token_of_the_same_secret(objects):
+    tokens = {each["name"]: environment(each).get("MLHUB_BASTION_TOKEN") for each in containers(objects) if each["name"] in ("hub", "ssh")}
+    assert tokens["hub"] == tokens.get("ssh")
+    if "ssh" in tokens:
+        assert tokens["hub"]["secretKeyRef"]["key"] == "ssh.token"
 
 
 def test_variables_stand_once(objects):
@@ -272,7 +286,7 @@ def test_the_originals_values_keep_their_meaning():
     assert public["spec"]["type"] == "NodePort"
     assert [(port["port"], port["nodePort"]) for port in public["spec"]["ports"]] == [(80, 30180)]
     assert public["metadata"]["labels"]["exposed"] == "true"
-    assert {each["metadata"]["name"] for each in objects if each["kind"] == "NetworkPolicy"} == {"one-singleuser"}
+    assert {each["metadata"]["name"] for each in objects if each["kind"] == "NetworkPolicy"} == {"one-singleuser", "one-bastion"}
     assert read_config(objects)["custom"] == {"team": "vision"}
     assert select(objects, "PersistentVolumeClaim")["metadata"]["name"] == "one-hub-db-dir"
     # Variables of the hub, secrets perhaps, are none of the proxy's business.

@@ -18,7 +18,9 @@ KEY = re.compile(
     r"(?<![\w./$-])((?:hub|proxy|singleuser|rbac|scheduling|ingress|gateway|ssh|metrics)(?:\.[a-zA-Z]\w*)+|mlhub\.(?:env\.\w+|[a-z]+[A-Z]\w*)(?==))"
 )
 # Labels of Kubernetes, names of hosts and files, keys of the Secret.
-OTHERS = re.compile(r"hub\.(jupyter\.org\w*|example\.(org|com)|cookieSecret)|ssh\.(exe|md|jsonl|ca|hostKey)|metrics\.token|proxy\.token")
+OTHERS = re.compile(
+    r"hub\.(jupyter\.org\w*|example\.(org|com)|cookieSecret)|ssh\.(exe|md|jsonl|ca|hostKey|token)|metrics\.token|proxy\.token"
+)
 
 
 def knows(path: str) -> bool:

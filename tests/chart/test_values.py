@@ -85,19 +85,21 @@ def test_the_gateway_leads_http_and_by_tcp_everything():
 def test_ssh_has_an_address_of_its_own_where_asked():
     service = select(template(*values_of("letsencrypt-ingress"), "--set", TOKEN), "Service", "-ssh")["spec"]
     assert service["ports"] == [{"name": "ssh", "port": 2222, "targetPort": "ssh"}]
-    assert service["selector"]["app.kubernetes.io/component"] == "hub"
+    assert service["selector"]["app.kubernetes.io/component"] == "bastion"
     assert service["loadBalancerSourceRanges"] == ["192.0.2.0/24"]
 
 
 def test_without_ssh_there_is_no_door():
     objects = template(*values_of("ingress"), "--set", TOKEN)
-    assert [each["name"] for each in dict(pods(objects))["one-hub"]["containers"]] == ["hub"]
+    assert set(dict(pods(objects))) == {"one-hub", "one-proxy", "one-test"}
+    assert set(dict(pods(template("--set", TOKEN)))) == {"one-hub", "one-proxy", "one-test", "one-bastion"}
     assert [port["port"] for port in select(objects, "Service", "one")["spec"]["ports"]] == [8081]
     assert "SSHD_TARGET" not in environment(container(objects, "proxy"))
-    assert "MLHUB_BASTION_DIR" not in environment(container(objects, "hub"))
+    assert "MLHUB_BASTION_TOKEN" not in environment(container(objects, "hub"))
     ports = json.dumps([each["spec"] for each in objects if each["kind"] == "NetworkPolicy"])
     assert "2222" not in ports
     assert "2223" not in ports
+    assert "8082" not in ports
 
 
 # networks
@@ -154,10 +156,15 @@ def test_the_proxys_api_is_for_the_hub_alone_and_the_proxied_ssh_port_for_the_pr
     ]
     proxied = [
         rule
-        for rule in select(objects, "NetworkPolicy", "one-hub")["spec"]["ingress"]
+        for rule in select(objects, "NetworkPolicy", "one-bastion")["spec"]["ingress"]
         if {"port": 2223, "protocol": "TCP"} in rule["ports"]
     ]
-    for rules, component in ((api, "hub"), (proxied, "proxy")):
+    questions = [
+        rule
+        for rule in select(objects, "NetworkPolicy", "one-hub")["spec"]["ingress"]
+        if {"port": 8082, "protocol": "TCP"} in rule["ports"]
+    ]
+    for rules, component in ((api, "hub"), (proxied, "proxy"), (questions, "bastion")):
         assert len(rules) == 1
         assert [peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for peer in rules[0]["from"]] == [component]
         assert len(rules[0]["ports"]) == 1
@@ -172,7 +179,11 @@ def test_a_secret_of_the_sites_own_is_the_only_one():
     variables = environment(container(objects, "hub"))
     assert variables["JPY_COOKIE_SECRET"]["secretKeyRef"] == {"name": "hub-secrets", "key": "hub.cookieSecret"}
     volumes = {volume["name"]: volume for volume in dict(pods(objects))["one-hub"]["volumes"]}
-    assert volumes["ssh-keys"]["secret"]["secretName"] == "hub-secrets"
+    assert volumes["ssh-keys"]["secret"] == {"secretName": "hub-secrets", "defaultMode": 0o400, "items": [{"key": "ssh.ca", "path": "ca"}]}
+    host_key = {volume["name"]: volume for volume in dict(pods(objects))["one-bastion"]["volumes"]}["host-key"]["secret"]
+    assert host_key["secretName"] == "hub-secrets"
+    assert host_key["items"] == [{"key": "ssh.hostKey", "path": "host_key"}]
+    assert environment(container(objects, "ssh"))["MLHUB_BASTION_TOKEN"]["secretKeyRef"] == {"name": "hub-secrets", "key": "ssh.token"}
     assert volumes["secret"]["projected"]["sources"] == [
         {
             "secret": {
@@ -186,10 +197,14 @@ def test_a_secret_of_the_sites_own_is_the_only_one():
 
 def test_with_the_token_alone_the_hub_keeps_the_other_secrets_on_its_volume():
     objects = template("--set", TOKEN)
-    assert set(select(objects, "Secret", "one-hub")["data"]) == {"proxy.token"}
+    data = select(objects, "Secret", "one-hub")["data"]
+    assert set(data) == {"proxy.token", "ssh.token"}
+    assert data == select(template("--set", TOKEN), "Secret", "one-hub")["data"]  # rendered again, it is the same
+    assert data["ssh.token"] != select(template("--set", f"{TOKEN}x"), "Secret", "one-hub")["data"]["ssh.token"]
     variables = environment(container(objects, "hub"))
     assert "JPY_COOKIE_SECRET" not in variables
     assert "MLHUB_SSH_KEYS_DIR" not in variables
+    assert "MLHUB_SSH_KEYS_DIR" not in environment(container(objects, "ssh"))
     assert {"name": "data", "persistentVolumeClaim": {"claimName": "one-hub-db-dir"}} in dict(pods(objects))["one-hub"]["volumes"]
 
 
@@ -228,7 +243,7 @@ def test_the_policy_is_a_file_whether_map_or_text():
 def test_what_a_site_adds_is_there():
     objects = template(*values_of("site"), "--set", "mlhub.existingSecret=given")
     spec = dict(pods(objects))["one-hub"]
-    assert [each["name"] for each in spec["containers"]] == ["hub", "ssh", "beside"]
+    assert [each["name"] for each in spec["containers"]] == ["hub", "beside"]
     assert [each["name"] for each in spec["initContainers"]] == ["wait"]
     assert spec["nodeSelector"] == {"disk": "ssd"}
     assert spec["priorityClassName"] == select(objects, "PriorityClass", "-default-priority")["metadata"]["name"]

@@ -220,6 +220,44 @@ def tls_hub(make_hub: Callable[..., Hub]) -> Hub:
     return make_hub(SSL_ENABLED="true", MLHUB_HOSTNAMES="localhost,127.0.0.1")
 
 
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory, wait_for: Callable[..., Any]) -> Iterator[Any]:
+    """Return a release of the chart that runs (tests.image.release); the proxy came first, when no name of the others meant anything yet."""
+    from tests.image.release import Release
+
+    one = Release(tmp_path_factory.mktemp("release"), wait_for)
+    try:
+        one.start("proxy")
+        one.start_echo()
+        one.start("ssh", ready=False)
+        one.start("hub")
+        one.containers["ssh"].wait_until_ready()
+        wait_for(one.reaches_service, "the hub's routes", 10)
+        yield one
+    finally:
+        one.remove()
+
+
+@pytest.fixture
+def brief_release(tmp_path: Path, wait_for: Callable[..., Any]) -> Iterator[Any]:
+    """Return a release of the chart of which nothing runs yet."""
+    from tests.image.release import Release
+
+    one = Release(tmp_path, wait_for)
+    yield one
+    one.remove()
+
+
+@pytest.fixture(scope="module")
+def ann(release: Any) -> Any:
+    """Return somebody whose key is registered."""
+    from tests.image.release import Client
+
+    client = Client(release, "ann")
+    client.register()
+    return client
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Iterator[None]:
     """Show the hub containers' logs when a test fails."""

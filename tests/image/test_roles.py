@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.image.conftest import IMAGE, RUN, Hub, docker
-from tests.image.wire import is_answered, list_processes
+from tests.image.conftest import IMAGE, RUN, Hub, docker, list_source_mounts
+from tests.image.ssh_client import read_audit
+from tests.image.wire import is_answered, list_own_processes, list_processes
 
 PROXY_ROLE = {"START_SSH": "false", "START_JHUB": "false", "START_CHP": "true", "ADDITIONAL_ARGS": "--ip=0.0.0.0 --api-ip=0.0.0.0"}
 
@@ -138,6 +139,28 @@ def test_the_charts_proxy_role_serves_a_hub_elsewhere_and_its_api_needs_the_toke
     }
     assert "s3cret" not in "".join(entry["command"] for entry in list_processes(hub))
     assert "s3cret" not in hub.logs()
+
+
+def test_a_bastion_of_its_own_runs_without_rights_where_boot_is_root(network, make_brief_hub, wait_for):
+    token = "the-token-of-hub-and-bastion"
+    hub = make_brief_hub(START_SSH="false", START_NGINX="false", MLHUB_BASTION_TOKEN=token, arguments=("--network", network))
+    switches = ("START_NGINX=false", "START_JHUB=false", "START_CHP=false", f"MLHUB_BASTION_TOKEN={token}", f"HUB_NAME={hub.name}")
+    words = ["--label", f"mlhub.test={RUN}", "--network", network, *list_source_mounts()]
+    bastion = Hub(f"{hub.name}-bastion", [*words, *(word for switch in switches for word in ("--env", switch))], wait_for)
+    try:
+        docker("run", "--detach", "--name", bastion.name, *bastion.arguments, IMAGE)
+        bastion.wait_until_ready()
+        users = {
+            entry["user"] for entry in list_own_processes(bastion) if "mlhub.bastion" in entry["command"] or "sshd" in entry["command"]
+        }
+        assert users == {1003}
+        assert {entry for entry in list_listeners(bastion) if not entry.startswith("local")} == {"any:2222", "any:2223"}
+        assert "any:8082" in list_listeners(hub)
+        knock = "ssh-keygen -q -t ed25519 -N '' -f /tmp/id && ssh -i /tmp/id -o BatchMode=yes -o StrictHostKeyChecking=no -p 2222 limited-user@127.0.0.1"
+        assert "Permission denied" in docker("exec", bastion.name, "sh", "-c", knock, check=False)
+        assert [record["event"] for record in wait_for(lambda: read_audit(hub), "the hub is told", 5)] == ["refused"]
+    finally:
+        docker("rm", "--force", "--volumes", bastion.name, check=False)
 
 
 WITHOUT_ROOT = ("--user", "1000", "--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges")

@@ -25,7 +25,7 @@ for folder in pathlib.Path("/proc").iterdir():
         except OSError:
             continue
         found.append({"pid": int(folder.name), "command": words, "state": fields["State"].split()[0], "user": int(fields["Uid"].split()[0]),
-                      "kilobytes": int(fields.get("VmRSS", "0").split()[0])})
+                      "parent": int(fields["PPid"]), "kilobytes": int(fields.get("VmRSS", "0").split()[0])})
 print(json.dumps(found))
 """
 
@@ -114,6 +114,16 @@ def list_processes(hub: Any) -> list[dict[str, Any]]:
     """List the processes in a hub's container, but for the one that lists."""
     found = json.loads(hub.exec("python3", "-I", "-S", "-c", _LIST_PROCESSES))
     return [entry for entry in found if "_LIST_" not in entry["command"] and "json, pathlib" not in entry["command"]]
+
+
+def list_own_processes(hub: Any) -> list[dict[str, Any]]:
+    """List what comes from the container's first process, so not what the engine brings into it from outside: probes and `docker exec`."""
+    found = {entry["pid"]: entry for entry in list_processes(hub)}
+
+    def is_own(pid: int) -> bool:
+        return pid == 1 or (pid in found and is_own(found[pid]["parent"]))
+
+    return [entry for pid, entry in found.items() if is_own(pid)]
 
 
 def is_answered(port: int, path: str, status: bytes = b" 200 ") -> bool:

@@ -39,6 +39,23 @@ for first in range(1, 65536, at_once):
         tried.close()
 print(json.dumps(sorted(found)))
 """
+# Runs inside a container: which of the texts of a JSON object are in a file or a program's environment that can be read?
+FIND_TEXTS = """
+import json, pathlib, sys
+texts, found = json.load(sys.stdin), set()
+# What the container has beside its image: volumes, and what its programs were given.
+folders = ("/run", "/tmp", "/etc/mlhub", "/etc/jupyterhub", "/data", "/home", "/var/run", "/dev/shm")
+files = [file for folder in folders for file in pathlib.Path(folder).rglob("*") if file.is_file()]
+for name in ("environ", "cmdline"):
+    files += pathlib.Path("/proc").glob(f"[0-9]*/{name}")
+for file in files:
+    try:
+        content = file.read_bytes()
+    except OSError:
+        continue
+    found |= {name for name, text in texts.items() if text.encode() in content}
+print(json.dumps(sorted(found)))
+"""
 # All that the hub's account may beside what every account of the cluster may.
 NODES = {"nodes": {"list"}}
 RIGHTS = {
@@ -76,21 +93,45 @@ def reaches(release, source: str, host: str, port: int, container: str = "notebo
     return said == "open"
 
 
-def find_open(release, source: str, host: str) -> list[int]:
-    return json.loads(release.execute(source, "python3", "-c", FIND_OPEN, host))
+def find_open(release, source: str, host: str, container: str = "notebook") -> list[int]:
+    return json.loads(release.execute(source, "python3", "-c", FIND_OPEN, host, container=container))
 
 
 def test_the_hubs_api_answers_workspaces_and_nothing_else_of_the_release_does(people):
     ann, hub, proxy = pod(people, "ann"), people.find_pod("hub"), people.find_pod("proxy")
     assert reaches(people, ann, people.name, 8081)  # by the name of its Service
     assert find_open(people, ann, address(people, hub)) == [8081]
-    for port in (2222, 2223):  # SSH, which listens
-        assert reaches(people, hub, address(people, hub), port, container="hub")
+    bastion = people.find_pod("bastion")
+    assert reaches(people, bastion, people.name, 8082, container="ssh")  # the bastion's questions
+    # Plain SSH is for everybody whom the Service lets in, but workspaces reach no other pod.
+    assert find_open(people, ann, address(people, bastion)) == []
+    assert reaches(people, proxy, address(people, bastion), 2222, container="proxy") is False
+    assert reaches(people, proxy, f"{people.name}-bastion", 2223, container="proxy")
+    assert not reaches(people, hub, f"{people.name}-bastion", 2223, container="hub")
+    assert reaches(people, hub, f"{people.name}-bastion", 22, container="hub")
     assert find_open(people, ann, address(people, proxy)) == []
     for port in (8001, 8080):
         assert reaches(people, hub, address(people, proxy), port, container="hub")
     assert not reaches(people, ann, f"{people.name}-proxy-api", 8001)
     assert reaches(people, hub, f"{people.name}-proxy-api", 8001, container="hub")  # whose it is
+
+
+def test_a_bastion_reaches_the_port_for_its_questions_workspaces_and_nothing_else(people):
+    """Everybody's SSH ends in it: whoever takes it over shall find nothing of the hub's."""
+    bastion, hub, proxy = (people.find_pod(component) for component in ("bastion", "hub", "proxy"))
+    assert find_open(people, bastion, address(people, hub), "ssh") == [8082]
+    assert find_open(people, bastion, address(people, proxy), "ssh") == []
+    assert reaches(people, bastion, pod(people, "ann"), 8080, container="ssh")
+    api = people.cluster.read("--namespace", "default", "service", "kubernetes")["spec"]["clusterIP"]
+    with own_addresses(INTERNET, METADATA), listening_on_the_host() as port:
+        for host, number in ((INTERNET, port), (METADATA, port), (api, 443)):
+            assert reaches(people, hub, host, number, container="hub")
+            assert not reaches(people, bastion, host, number, container="ssh")
+    # Of the secrets it has the key that it shows to clients, and the token for its questions.
+    kept = {name: base64.b64decode(value).decode().strip() for name, value in people.read("secret", f"{people.name}-hub")["data"].items()}
+    words = ("exec", "--stdin", bastion, "--container", "ssh", "--", "python", "-I", "-c", FIND_TEXTS)
+    seen = json.loads(people.cluster.run("--namespace", people.namespace, *words, stdin=json.dumps(kept)))
+    assert sorted(seen) == ["ssh.hostKey", "ssh.token"]
 
 
 def test_an_own_workspace_is_reached_and_anothers_is_not(people, wait_for):
@@ -180,21 +221,20 @@ def test_only_the_hubs_own_container_has_the_token_of_its_account(people):
     folder = "/var/run/secrets/kubernetes.io/serviceaccount"
     hub = people.find_pod("hub")
     assert "token" in people.execute(hub, "ls", folder, container="hub").split()
-    for name, container in ((pod(people, "ann"), "notebook"), (hub, "ssh"), (people.find_pod("proxy"), "proxy")):
+    for name, container in ((pod(people, "ann"), "notebook"), (people.find_pod("bastion"), "ssh"), (people.find_pod("proxy"), "proxy")):
         assert people.execute(name, "sh", "-c", f"ls -d {folder} 2>&1 || echo none", container=container).endswith("none")
 
 
 def test_every_pod_of_the_namespace_is_admitted_as_restricted_with_a_read_only_root_where_it_is_ours(people):
     labels = people.cluster.read("namespace", people.namespace)["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
-    for component, containers in {"hub": ("hub", "ssh"), "proxy": ("proxy",)}.items():
+    for component, container in {"hub": "hub", "bastion": "ssh", "proxy": "proxy"}.items():
         name = people.find_pod(component)
-        for container in containers:
-            assert "Read-only" in people.execute(name, "sh", "-c", "touch /etc/x 2>&1 || :", container=container)
-            status = people.execute(name, "cat", "/proc/self/status", container=container)
-            assert "CapEff:\t0000000000000000" in status
-            assert "NoNewPrivs:\t1" in status
-            assert "Seccomp:\t2" in status
+        assert "Read-only" in people.execute(name, "sh", "-c", "touch /etc/x 2>&1 || :", container=container)
+        status = people.execute(name, "cat", "/proc/self/status", container=container)
+        assert "CapEff:\t0000000000000000" in status
+        assert "NoNewPrivs:\t1" in status
+        assert "Seccomp:\t2" in status
 
 
 def test_a_privileged_pod_is_refused_where_a_restricted_one_runs(people):

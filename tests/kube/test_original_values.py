@@ -121,7 +121,7 @@ def test_what_the_original_lets_a_site_say_of_the_pods_is_how_they_run(full):
     assert full.execute(proxy, "printenv", "FOO", container="proxy") == "PROXY"
     assert full.execute(hub, "ls", "-d", "/branding", container="hub") == "/branding"
     states = {each["name"]: each["ready"] for each in full.read("pod", hub)["status"]["containerStatuses"]}
-    assert states == {"hub": True, "ssh": True, "beside": True}
+    assert states == {"hub": True, "beside": True}
     assert [full.read("pod", pod)["spec"]["priority"] for pod in (hub, proxy)] == [10, 10]
 
 

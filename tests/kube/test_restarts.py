@@ -113,14 +113,16 @@ def test_a_crash_of_the_hub_program_cuts_nobody_off(release, person, open_echo):
     assert release.is_workspace_ready("alice")
 
 
-def test_a_new_hub_pod_adopts_what_runs_and_connections_through_the_proxy_live_on(release, person, open_echo):
+def test_a_new_hub_pod_adopts_what_runs_and_connections_through_the_proxy_live_on(release, person, open_echo, open_session):
     before = release.find_pod("hub")
     release.kubectl("delete", "pod", before, "--wait=false")
     release.wait_for(lambda: release.find_pod("hub") != before, "another hub pod is there", 60)
     assert open_echo.is_alive()
+    assert open_session.is_alive("meanwhile")
     release.kubectl("rollout", "status", f"deployment/{release.name}-hub", "--timeout=120s")
     wait_for_hub(release)
     assert open_echo.is_alive()
+    assert open_session.is_alive("after")
     assert release.is_workspace_ready("alice")
     assert release.request("GET", "/user/alice/api")[0] == 200
     release.wait_for(lambda: person.run(person.alias, "echo in").stdout == "in\n", "SSH works again", 60)
@@ -213,7 +215,28 @@ def test_a_proxy_that_is_replaced_keeps_its_connections_until_they_end(release, 
     release.kubectl("wait", "--for=delete", f"pod/{before}", "--timeout=30s")
 
 
-def test_an_upgrade_to_this_version_keeps_workspaces_and_connections_and_rolls_back(release, person, open_echo):
+def test_a_bastion_that_is_replaced_keeps_its_sessions_until_they_end(release, person, open_session):
+    before, hub = release.find_pod("bastion"), release.find_pod("hub")
+    release.kubectl("rollout", "restart", f"deployment/{release.name}-bastion")
+    release.kubectl("rollout", "status", f"deployment/{release.name}-bastion", "--timeout=90s")
+    drains = "takes no new connections"
+    release.wait_for(lambda: drains in release.kubectl("logs", before, check=False), "the old bastion has been told to stop", 30)
+    assert person.ask("echo in") == "in\n"  # through the new one
+    assert open_session.is_alive("after")
+    # A hub that is new knows the sessions of both, and still ends one whose key is gone.
+    release.kubectl("delete", "pod", hub, "--wait=true", "--timeout=60s")
+    release.kubectl("rollout", "status", f"deployment/{release.name}-hub", "--timeout=120s")
+    wait_for_hub(release)
+    assert open_session.is_alive("again")
+    for key in release.api("GET", "users/alice/ssh-keys"):
+        release.api("DELETE", f"users/alice/ssh-keys/{key['id']}")
+    open_session.process.communicate(timeout=15)
+    release.kubectl("wait", "--for=delete", f"pod/{before}", "--timeout=30s")
+    person.register()
+    release.wait_for(lambda: person.run(person.alias, "echo in").stdout == "in\n", "the key lets in again", 15)
+
+
+def test_an_upgrade_to_this_version_keeps_workspaces_and_connections_and_rolls_back(release, person, open_echo, open_session):
     proxy = release.find_pod("proxy")
     changed = {"singleuser": {"storage": {"capacity": "32Mi"}}, "hub": {"labels": {"changed": "yes"}}}
     release.install(merge(changed, EARLIER))  # from the earlier package to this one, but its images
@@ -222,11 +245,13 @@ def test_an_upgrade_to_this_version_keeps_workspaces_and_connections_and_rolls_b
     assert release.find_pod("proxy") != proxy
     wait_for_hub(release)
     assert open_echo.is_alive()
+    assert open_session.is_alive("after the upgrade")
     assert release.is_workspace_ready("alice")
     release.start_workspace("bob")
     release.helm("rollback", release.name, "1", "--wait", "--timeout", "4m")
     wait_for_hub(release)
     assert open_echo.is_alive()
+    assert open_session.is_alive("after the rollback")
     assert release.is_workspace_ready("alice")
     assert release.is_workspace_ready("bob")
     assert person.ask("echo in") == "in\n"

@@ -24,6 +24,7 @@ def explain_eviction(release, pod: str) -> str:
 
 
 def test_nodes_can_be_drained_unless_the_site_forbids_it(release):
+    release.wait_for(lambda: not explain_eviction(release, release.find_pod("bastion")), "nothing keeps the bastion", 20)
     pods = [release.find_pod(component) for component in ("hub", "proxy")]
     before = [release.read("pod", pod)["metadata"]["uid"] for pod in pods]
     for pod in pods:

@@ -16,7 +16,7 @@ SCENARIOS = {
     "docker": {},
     "docker with tls": {"SSL_ENABLED": "true"},
     "chart's hub": {"EXECUTION_MODE": "k8s", "START_NGINX": "false"},
-    "chart's bastion": {"EXECUTION_MODE": "k8s", "START_NGINX": "false", "START_JHUB": "false", "MLHUB_BASTION_DIR": "/run/mlhub-bastion"},
+    "chart's bastion": {"EXECUTION_MODE": "k8s", "START_NGINX": "false", "START_JHUB": "false", "MLHUB_BASTION_TOKEN": "the-token-of-both"},
     "chart's proxy": {
         "EXECUTION_MODE": "k8s",
         "START_SSH": "false",
@@ -122,15 +122,15 @@ def test_the_charts_bastion_believes_the_proxys_word_on_the_proxys_port_alone():
     for server in (plain, told):
         assert "proxy_bind $mux_source;" in server
         assert "proxy_pass 127.0.0.1:2220;" in server
-    assert "listen unix:/run/mlhub-bastion/clients/real.sock;" in text
+    assert "listen unix:/run/mlhub/clients/real.sock;" in text
     assert "http {" not in text
 
 
-def test_the_charts_bastion_asks_the_hub_in_the_shared_directory_and_listens_behind_nginx():
+def test_the_charts_bastion_asks_by_its_line_to_the_hub_and_listens_behind_nginx():
     text = render(SCENARIOS["chart's bastion"], "sshd_config.j2").splitlines()
     assert "Port 2220" in text
     assert "ListenAddress 127.0.0.1" in text
-    assert "AuthorizedKeysCommand /usr/local/lib/mlhub/lookup /run/mlhub-bastion/bastion/lookup.sock %f" in text
+    assert "AuthorizedKeysCommand /usr/local/lib/mlhub/lookup /run/mlhub/bastion/lookup.sock %f" in text
     assert "HostKey /run/mlhub/ssh/ssh_host_ed25519_key" in text
 
 

@@ -1,11 +1,10 @@
-"""What boot does for roles in containers of their own: keys that are given, directories that are shared, names of other pods."""
+"""What boot does for roles in containers of their own: keys that are given, names of other pods."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -14,9 +13,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from mlhub.boot.accounts import Account
-from mlhub.boot.programs import ensure_shared
 from mlhub.boot.resolver import Resolver, read_resolver
-from mlhub.boot.ssh import ensure_key, take_key, wait_for_file
+from mlhub.boot.ssh import ensure_key, take_key
 from mlhub.errors import ConfigurationError
 
 ME = Account("hub", os.getuid(), os.getgid())
@@ -64,32 +62,6 @@ def test_what_is_no_ed25519_key_is_refused_with_its_file_and_the_cure(tmp_path, 
         take_key(given, tmp_path / "kept", ME)
     assert str(given) in str(refusal.value)
     assert not (tmp_path / "kept").exists()
-
-
-def test_a_shared_directory_is_left_as_it_is_and_is_never_a_link(tmp_path):
-    (tmp_path / "target").mkdir()
-    (tmp_path / "ssh").symlink_to(tmp_path / "target")
-    ensure_shared(tmp_path / "ssh")
-    assert not (tmp_path / "ssh").is_symlink()
-    (tmp_path / "ssh" / "file").write_text("kept")
-    ensure_shared(tmp_path / "ssh")
-    assert (tmp_path / "ssh" / "file").read_text() == "kept"
-    with pytest.raises(ConfigurationError, match="MLHUB_BASTION_DIR"):
-        ensure_shared(tmp_path / "missing" / "ssh")
-
-
-def test_a_file_of_another_container_is_waited_for_with_one_line(tmp_path, capsys):
-    file = tmp_path / "certificate"
-    threading.Timer(0.5, file.touch).start()
-    wait_for_file(file, 10)
-    assert capsys.readouterr().out.count("Waiting for") == 1
-    wait_for_file(file, 10)
-    assert capsys.readouterr().out == ""
-
-
-def test_a_file_that_does_not_come_is_named_with_the_cure(tmp_path):
-    with pytest.raises(ConfigurationError, match=r"did not come within 0 s\. The hub's container writes it"):
-        wait_for_file(tmp_path / "certificate", 0)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ SECRET = "a long enough passphrase"
 # Those of engines elsewhere, and those that say what lies where inside.
 NOT_FOR_UP = {
     "DOCKER_TLS_VERIFY", "DOCKER_CERT_PATH",
-    "MLHUB_RUN_DIR", "MLHUB_RESOURCES_DIR", "MLHUB_BASTION_DIR", "MLHUB_CHART_VALUES",
+    "MLHUB_RUN_DIR", "MLHUB_RESOURCES_DIR", "MLHUB_CHART_VALUES",
 }  # fmt: skip
 
 

@@ -256,7 +256,7 @@ def test_a_proxy_elsewhere_is_named_by_the_deployment_alone(layered):
 
 def test_each_spawner_is_told_what_it_knows(layered):
     shared = {"hub_name", "stop_seconds", "policy_file", "ssh_folder", "ssh_hostnames"}
-    kubernetes = layered(**CHART, START_SSH="false", MLHUB_BASTION_DIR="/shared")
+    kubernetes = layered(**CHART, START_SSH="false", MLHUB_BASTION_TOKEN="the-token-of-both")
     assert set(kubernetes.MLHubKubernetesSpawner) == shared
     assert kubernetes.MLHubKubernetesSpawner.ssh_folder == "/data/ssh"
     assert "MLHubDockerSpawner" not in kubernetes

@@ -15,6 +15,8 @@ from mlhub.boot.spelling import list_misspelt_variables
 from mlhub.errors import SettingsError
 from mlhub.settings import KNOWN_VARIABLES, SECRET_VARIABLES, Settings
 
+TOKEN = "the-token-of-hub-and-bastion"
+
 
 def test_an_empty_environment_gives_the_documented_defaults():
     settings = Settings.from_environment({})
@@ -65,10 +67,18 @@ def test_every_spelling_of_true_switches_tls_on(value):
         ({"MLHUB_HOSTNAMES": "fe80::1%eth0"}, ["the entry 'fe80::1%eth0'"]),
         ({"MLHUB_HOSTNAMES": "a.*.example"}, ["the entry 'a.*.example'"]),
         ({"JPY_COOKIE_SECRET": "short"}, ["JPY_COOKIE_SECRET", "64 hexadecimal digits", "openssl rand -hex 32"]),
-        ({"MLHUB_BASTION_DIR": "/shared"}, ["MLHUB_BASTION_DIR='/shared'", "START_NGINX=false"]),
+        ({"MLHUB_BASTION_TOKEN": TOKEN}, ["MLHUB_BASTION_TOKEN", "START_NGINX=false"]),
+        ({"MLHUB_BASTION_TOKEN": TOKEN, "START_NGINX": "0"}, ["MLHUB_BASTION_TOKEN", "one of START_JHUB=false and START_SSH=false"]),
         (
-            {"MLHUB_BASTION_DIR": "/shared", "START_NGINX": "0"},
-            ["MLHUB_BASTION_DIR='/shared'", "one of START_JHUB=false and START_SSH=false"],
+            {"MLHUB_BASTION_TOKEN": TOKEN, "START_NGINX": "0", "START_JHUB": "0", "START_SSH": "0", "START_CHP": "1"},
+            ["MLHUB_BASTION_TOKEN", "one of START_JHUB=false and START_SSH=false"],
+        ),
+        *(
+            (
+                {"MLHUB_BASTION_TOKEN": token, "START_NGINX": "0", "START_SSH": "0"},
+                ["MLHUB_BASTION_TOKEN is no token", "16 letters and digits", "openssl rand -hex 32"],
+            )
+            for token in ("fifteen-letters", "sixteen letters and more", "sixteen-letters-ä", "sixteen-letters\nand-more")
         ),
         ({"EXECUTION_MODE": "k8s", "MLHUB_PROXY_API_URL": "proxy-api:8001"}, ["MLHUB_PROXY_API_URL='proxy-api:8001'", "http://"]),
         ({"EXECUTION_MODE": "k8s", "MLHUB_PROXY_API_URL": "http://proxy-api:8001/api"}, ["MLHUB_PROXY_API_URL"]),
@@ -151,18 +161,26 @@ def test_the_printed_address_names_its_port_where_browsers_need_it(environment, 
 
 
 @pytest.mark.parametrize(
-    ("environment", "has_bastion", "is_alone", "folder"),
+    ("environment", "has_bastion", "is_alone"),
     [
-        ({}, True, False, "/run/mlhub"),
-        ({"START_SSH": "false"}, False, False, "/run/mlhub"),
-        ({"START_SSH": "false", "START_NGINX": "false", "MLHUB_BASTION_DIR": "/shared"}, True, False, "/shared"),
-        ({"START_JHUB": "false", "START_NGINX": "false", "MLHUB_BASTION_DIR": "/shared"}, True, True, "/shared"),
+        ({}, True, False),
+        ({"START_SSH": "false"}, False, False),
+        ({"START_SSH": "false", "START_NGINX": "false", "MLHUB_BASTION_TOKEN": TOKEN}, True, False),
+        ({"START_JHUB": "false", "START_NGINX": "false", "MLHUB_BASTION_TOKEN": TOKEN}, True, True),
     ],
 )
-def test_a_hub_has_a_bastion_beside_it_or_in_a_container_of_its_own(environment, has_bastion, is_alone, folder):
+def test_a_hub_has_a_bastion_beside_it_or_in_a_container_of_its_own(environment, has_bastion, is_alone):
     settings = Settings.from_environment(environment)
     assert (settings.has_bastion, settings.is_bastion_alone, settings.has_data) == (has_bastion, is_alone, not is_alone)
-    assert settings.bastion_dir == Path(folder)
+
+
+def test_the_bastions_token_is_shown_to_nobody_but_the_hub():
+    """Which reads it from the file in the run directory, as its other secrets."""
+    settings = Settings.from_environment({"START_SSH": "false", "START_NGINX": "false", "MLHUB_BASTION_TOKEN": TOKEN})
+    assert TOKEN not in repr(settings)
+    assert TOKEN not in str(settings.model_dump())
+    assert TOKEN in settings.model_dump_json()
+    assert "MLHUB_BASTION_TOKEN" in SECRET_VARIABLES
 
 
 def test_a_secret_given_twice_is_refused(tmp_path: Path):

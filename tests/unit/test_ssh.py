@@ -21,7 +21,7 @@ from mlhub.backends.base import Address
 from mlhub.backends.docker.ssh import admit_ssh, make_start_environment, runs_as_root
 from mlhub.bastion.grants import Filter
 from mlhub.bastion.other_keys import KeyFile, find_key_file, parse_labels
-from mlhub.bastion.sessions import parse_event
+from mlhub.bastion.sshd_log import parse_event
 from mlhub.errors import ConfigurationError
 from mlhub.workspace.ssh import Authority, HostIdentity, make_private_text, make_public_line, make_session_environment
 

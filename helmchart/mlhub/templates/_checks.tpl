@@ -35,7 +35,7 @@ POLICY_FILE: policy
 POD_NAMESPACE: nothing
 MLHUB_BASE_URL: mlhub.baseUrl
 MLHUB_DEBUG: mlhub.debug
-MLHUB_BASTION_DIR: nothing
+MLHUB_BASTION_TOKEN: mlhub.existingSecret
 MLHUB_RUN_DIR: nothing
 MLHUB_SSH_KEYS_DIR: mlhub.existingSecret
 MLHUB_PROXY_API_URL: nothing

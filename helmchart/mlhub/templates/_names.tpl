@@ -34,6 +34,7 @@ proxy: {{ $full }}-proxy
 proxyApi: {{ $full }}-proxy-api
 proxyPublic: {{ $full }}-proxy-public
 certificate: {{ $full }}-proxy-tls
+bastion: {{ $full }}-bastion
 ssh: {{ $full }}-ssh
 singleuser: {{ $full }}-singleuser
 test: {{ $full }}-test

@@ -139,8 +139,11 @@ outside
     "hub.cookieSecret" (randAlphaNum 64 | sha256sum)
     "ssh.ca" (genPrivateKey "ed25519")
     "ssh.hostKey" (genPrivateKey "ed25519")
+    "ssh.token" (randAlphaNum 64)
     "metrics.token" (randAlphaNum 64) -}}
-{{- else if not .Values.mlhub.secretToken -}}
+{{- else if .Values.mlhub.secretToken -}}
+{{- $made = dict "ssh.token" (printf "ssh.token %s" .Values.mlhub.secretToken | sha256sum) -}}
+{{- else -}}
 {{- fail (include "mlhub.blindSentence" .) -}}
 {{- end -}}
 {{- range $key, $value := $made }}{{ $_ := set $data $key (get $kept $key | default ($value | b64enc)) }}{{ end -}}
@@ -162,6 +165,11 @@ outside
 {{- $root := index . 0 -}}
 {{- if $root.Values.mlhub.existingSecret }}true
 {{- else if hasKey (include "mlhub.secretData" $root | fromYaml) (index . 1) }}true{{ end -}}
+{{- end -}}
+
+{{- /* What the bastion's pod reads of the Secret when it starts, as text. */ -}}
+{{- define "mlhub.bastionSecrets" -}}
+{{- pick (include "mlhub.secretData" . | fromYaml) "ssh.token" "ssh.hostKey" | toJson }} {{ (include "mlhub.names" . | fromYaml).secret -}}
 {{- end -}}
 
 {{- /* The names of the Secrets by which images are pulled, as YAML {secrets: [list]}; more of them as the second argument. */ -}}

@@ -29,10 +29,13 @@
 {{- if .Values.singleuser.cloudMetadata.enabled -}}
 {{- $warnings = append $warnings (printf "singleuser.cloudMetadata.enabled=true: everybody with a workspace can take the cloud credentials of its node at %s." .Values.singleuser.cloudMetadata.ip) -}}
 {{- end -}}
+{{- if and .Values.ssh.enabled (not .Values.ssh.networkPolicy.enabled) -}}
+{{- $warnings = append $warnings "ssh.networkPolicy.enabled=false: every pod of the cluster can claim any client address to the SSH door." -}}
+{{- end -}}
 {{- range $name := list "hub" "proxy" -}}
 {{- $component := get $.Values $name -}}
 {{- if not $component.networkPolicy.enabled -}}
-{{- $warnings = append $warnings (printf "%s.networkPolicy.enabled=false: every pod of the cluster reaches the %s, %s." $name $name (ternary "and can claim any client address to its SSH door" "its API too" (eq $name "hub"))) -}}
+{{- $warnings = append $warnings (printf "%s.networkPolicy.enabled=false: every pod of the cluster reaches the %s%s." $name $name (ternary "" ", its API too" (eq $name "hub"))) -}}
 {{- end -}}
 {{- if and $component.pdb.enabled (has (toString $component.pdb.minAvailable) (list "1" "100%")) -}}
 {{- $warnings = append $warnings (printf "%s.pdb.minAvailable=%v: the node of its only pod can not be drained." $name $component.pdb.minAvailable) -}}

@@ -29,10 +29,10 @@ env:
   - {name: MLHUB_TRUSTED_PROXIES, value: {{ join "," . | quote }}}
   {{- end }}
   {{- if .Values.ssh.enabled }}
-  - {name: MLHUB_BASTION_DIR, value: /run/mlhub-bastion}
   {{- if include "mlhub.hasSecret" (list . "ssh.ca") }}
   - {name: MLHUB_SSH_KEYS_DIR, value: /etc/mlhub/ssh}
   {{- end }}
+  {{- include "mlhub.bastionToken" . | nindent 2 }}
   {{- end }}
   - name: CONFIGPROXY_AUTH_TOKEN
     valueFrom:
@@ -48,17 +48,4 @@ env:
 # For the addresses that the hub prints; the site's own variable asked for HTTPS, this one says whether people see it.
 last:
   - {name: SSL_ENABLED, value: {{ ternary "true" "false" (ne (include "mlhub.tlsEnds" .) "") | quote }}}
-{{- end -}}
-
-{{- define "mlhub.sshEnv" -}}
-env:
-  - {name: EXECUTION_MODE, value: k8s}
-  - {name: HUB_NAME, value: {{ include "mlhub.fullname" . | quote }}}
-  - {name: START_NGINX, value: "false"}
-  - {name: START_JHUB, value: "false"}
-  - {name: START_CHP, value: "false"}
-  - {name: START_SSH, value: "true"}
-  - {name: MLHUB_RUN_DIR, value: /run/mlhub}
-  - {name: MLHUB_BASTION_DIR, value: /run/mlhub-bastion}
-  - {name: MLHUB_DEBUG, value: {{ .Values.mlhub.debug | toString | quote }}}
 {{- end -}}

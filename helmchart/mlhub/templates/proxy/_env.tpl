@@ -20,7 +20,7 @@ env:
   - {name: ADDITIONAL_ARGS, value: {{ concat $words .Values.proxy.chp.extraArgs | join " " | quote }}}
   - {name: SSL_ENABLED, value: {{ ternary "true" "false" (eq (include "mlhub.tlsEnds" .) "pod") | quote }}}
   {{- if .Values.ssh.enabled }}
-  - {name: SSHD_TARGET, value: "{{ $names.hub }}:2223"}
+  - {name: SSHD_TARGET, value: "{{ $names.bastion }}:2223"}
   - {name: SSHD_TARGET_PROXY_PROTOCOL, value: "true"}
   {{- end }}
   {{- with include "mlhub.hostnames" . }}
