@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 
 import pytest
@@ -57,8 +58,9 @@ def test_an_image_with_an_sshd_of_its_own_gets_no_bundle(off_hub):
 @pytest.mark.parametrize("extra", ["", '\nc.Spawner.environment = {"NO_ENDPOINT": "1"}\n'], ids=["by /publickey", "by the file"])
 def test_keys_of_labelled_workspaces_open_just_their_own(make_brief_hub, tmp_path, wait_for, extra):
     ensure_images()
+    name = "t" + secrets.token_hex(2)
     hub = make_brief_hub(
-        KEYED_CONFIG + extra, HUB_NAME="tkeys", SSH_TARGET_LABELS="mlhub.origin=tkeys", SSH_TARGET_PUBLICKEY_API_PORT="8080"
+        KEYED_CONFIG + extra, HUB_NAME=name, SSH_TARGET_LABELS=f"mlhub.origin={name}", SSH_TARGET_PUBLICKEY_API_PORT="8080"
     )
     for owner in ("ann", "bob"):
         hub.start_workspace(owner, options={"image": KEYED})
