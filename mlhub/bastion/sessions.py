@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mlhub.bastion.sshd_log import parse_event
+from mlhub.bastion.sshd_log import name_client, parse_event
 
 RECONNECT_SECONDS = 0.5
 # sshd that ends sooner than this could not start: the supervisor is told, instead of trying for ever.
@@ -138,11 +138,11 @@ class Watch:
         """Take one line of the log."""
         event, shown = parse_event(line)
         if shown:
-            print(shown, file=sys.stderr, flush=True)
+            print(name_client(shown, self.find_address), file=sys.stderr, flush=True)
         if not event:
             return
         if event["event"] in ("opened", "refused"):
-            event["address"] = find_real_address(self.clients, event["source"])
+            event["address"] = self.find_address(event["source"])
         if event["event"] == "opened":
             self.open_session(event)
         elif event["event"] == "target":
@@ -152,6 +152,10 @@ class Watch:
                 self.tell(event)
         else:
             self.tell(event)
+
+    def find_address(self, source: str) -> str:
+        """Return whose a source address of sshd's is."""
+        return find_real_address(self.clients, source)
 
     # sessions
 

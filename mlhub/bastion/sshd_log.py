@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 # sshd's LogVerbose puts file, function, program and process in front of a line (log.c). What follows may hold a name that a
@@ -18,6 +19,8 @@ _FAILED = re.compile(
 _REPEATED = re.compile(
     r"(?:Received disconnect from|Disconnected from user|Connection closed by|Received request from) (?!.*\[preauth\])|mm_reap: "
 )
+# What a client calls itself stands before this, and may look like it: the last one is sshd's.
+_CLIENT = re.compile(r"(?P<before>.* )(?P<source>127\.\d+\.\d+\.\d+)(?P<after> port \d+.*)", re.DOTALL)
 _TARGET = re.compile(r"originator \S+ port \d+, target (?P<host>\S+) port (?P<to>\d+)\Z")
 
 
@@ -36,3 +39,9 @@ def parse_event(line: str) -> tuple[dict[str, Any] | None, str | None]:
     if target := _TARGET.match(text):
         return {"event": "target", "pid": pid, "host": target["host"], "to": int(target["to"])}, None
     return None, None
+
+
+def name_client(line: str, find_address: Callable[[str], str]) -> str:
+    """Write a line with the client's own address in place of the one that nginx gave it for sshd."""
+    match = _CLIENT.fullmatch(line)
+    return f"{match['before']}{find_address(match['source'])}{match['after']}" if match else line

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.image.conftest import CONFIG, Hub, HubMaker
-from tests.image.ssh_client import Person, count_seconds_until_end, take_best_of_three
+from tests.image.ssh_client import Person, count_seconds_until_end, read_audit, take_best_of_three
 
 SHARING = CONFIG.replace('"tokens"]', '"tokens", "shares", "groups", "admin:groups"]')
 OPEN_TO_ALL = "everyone: {}\ngroups:\n  no-ssh: {ssh: false}\n"
@@ -264,3 +264,7 @@ def test_a_login_is_one_line_of_the_log(hub, make_person):
     lines = [line for line in hub.logs().splitlines()[before:] if "/hub/api/users" not in line]
     assert len(lines) == 2, lines
     assert all("Accepted publickey" in line for line in lines), lines
+    # With the client's own address, not the one that sshd knows it by.
+    address = read_audit(hub)[-1]["address"]
+    assert not address.startswith("127.")
+    assert all(f" from {address} port " in line for line in lines), lines

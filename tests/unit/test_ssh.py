@@ -21,7 +21,7 @@ from mlhub.backends.base import Address
 from mlhub.backends.docker.ssh import admit_ssh, make_start_environment, runs_as_root
 from mlhub.bastion.grants import Filter
 from mlhub.bastion.other_keys import KeyFile, find_key_file, parse_labels
-from mlhub.bastion.sshd_log import parse_event
+from mlhub.bastion.sshd_log import name_client, parse_event
 from mlhub.errors import ConfigurationError
 from mlhub.workspace.ssh import Authority, HostIdentity, make_private_text, make_public_line, make_session_environment
 
@@ -64,6 +64,22 @@ def test_what_sshd_says_twice_is_left_out_of_the_log():
     assert parse_event("Disconnected from user limited-user 127.1.2.3 port 40") == (None, None)
     refused = "Connection closed by authenticating user limited-user 127.1.2.3 port 40 [preauth]"
     assert parse_event(refused) == (None, refused)
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("Accepted publickey for x from 127.1.2.3 port 40 ssh2: ED25519 SHA256:x", "Accepted publickey for x from 192.0.2.7 port 40 ssh2: ED25519 SHA256:x"),
+        ("Connection closed by authenticating user root 127.1.2.3 port 40 [preauth]", "Connection closed by authenticating user root 192.0.2.7 port 40 [preauth]"),
+        # The name is the stranger's, and the last address sshd's.
+        ("Invalid user a from 127.9.9.9 port 1 from 127.1.2.3 port 40", "Invalid user a from 127.9.9.9 port 1 from 192.0.2.7 port 40"),
+        ("Connection closed by 127.9.9.9 port 1", "Connection closed by 127.9.9.9 port 1"),
+        ("Server listening on 127.0.0.1 port 2220.", "Server listening on 127.0.0.1 port 2220."),
+        ("Connection closed by 2001:db8::1 port 1", "Connection closed by 2001:db8::1 port 1"),
+    ],
+)  # fmt: skip
+def test_a_line_of_the_log_names_the_client_as_it_is(line, shown):
+    assert name_client(line, lambda source: {"127.1.2.3": "192.0.2.7"}.get(source, source)) == shown
 
 
 def test_a_host_certificate_names_what_it_is_for_and_ends(tmp_path):
