@@ -73,7 +73,7 @@ class Settings(BaseModel):
 
     sshd_target: formats.HostPort = Field(
         "",
-        description="`host:port` of the sshd behind the public port; set by the chart, where sshd runs in the hub's pod. A name is looked up when somebody connects.",
+        description="`host:port` of the sshd behind the public port; set by the chart, where sshd runs in a pod of its own. A name is looked up when somebody connects.",
     )
     sshd_target_proxy_protocol: bool = Field(
         False,

@@ -60,6 +60,11 @@ class Grants:
         self.key_file: KeyFile | None = None
         self.workspace_keys: WorkspaceKeys | None = None
 
+    @property
+    def is_learning(self) -> bool:
+        """Tell whether more keys may soon be known: a hub that was just started asks the workspaces for theirs."""
+        return self.workspace_keys is not None and not self.workspace_keys.has_asked
+
     async def find_key(self, fingerprint: str) -> SshKey | None:
         """Return a registered key whose owner would be let in at the front door now."""
         key = self.keys.find(fingerprint)

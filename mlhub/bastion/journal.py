@@ -14,7 +14,7 @@ from typing import Any
 
 from mlhub.audit.records import Allowance, AuditLog, Clock
 from mlhub.auth.ssh_access import has_ssh
-from mlhub.bastion.grants import Grants
+from mlhub.bastion.grants import Grants, Visitor
 
 ACTIVITY_SECONDS = 60.0
 LOOK_SECONDS = 0.5
@@ -43,6 +43,11 @@ class Session:
     workspaces: list[tuple[str, str]] = field(default_factory=list)
     names: dict[str, tuple[str, str]] = field(default_factory=dict)
     spawners: list[Any] = field(default_factory=list)
+
+    def learn(self, visitor: Visitor) -> None:
+        """Take over who it is, and what is open to them."""
+        self.user = visitor.user
+        self.names = {f"{target.address.host}:{target.address.port}": (target.owner, target.server) for target in visitor.targets}
 
     @property
     def name(self) -> int | str:
@@ -94,11 +99,15 @@ class Journal:
                 if former:  # of the same number, before the bastion was started again
                     self._close(self.sessions.pop(key))
                 await self._open(bastion, event, is_new=kind == "opened")
+            if key in self.sessions:
+                self._tell(self.sessions[key], {"known": key[1]})
         elif kind == "kept" and key in self.sessions:
             self._keep(self.sessions[key], tuple(event["workspace"]))
         elif kind == "target" and key in self.sessions:
             session = self.sessions[key]
             name = f"{event['host']}:{event['to']}"
+            if name not in session.names and (visitor := await self.grants.find_visitor(session.fingerprint)):
+                session.learn(visitor)  # a hub that was just started did not know all that runs
             if name in session.names:
                 self._enter(session, session.names[name])
             else:
@@ -115,14 +124,14 @@ class Journal:
     async def _open(self, bastion: str, event: dict[str, Any], *, is_new: bool = True) -> None:
         session = Session(bastion, *(event[name] for name in ("pid", "source", "port", "fingerprint", "at", "address")))
         visitor = await self.grants.find_visitor(session.fingerprint)
-        if visitor is None:
+        if visitor is None and not self.grants.is_learning:
             # Removed between the look-up and the signature, or while the hub was away.
             self.end(session)
             return
-        session.user = visitor.user
-        session.names = {f"{target.address.host}:{target.address.port}": (target.owner, target.server) for target in visitor.targets}
         self.sessions[bastion, session.pid] = session
-        if is_new:
+        if visitor is not None:
+            session.learn(visitor)
+        if is_new and visitor is not None:
             self.grants.keys.touch(session.fingerprint, datetime.fromtimestamp(self.clock(), UTC).replace(tzinfo=None), session.address)
             self._write(
                 "opened", session, key=session.fingerprint, key_name=visitor.key_name, may_enter=[target.name for target in visitor.targets]
@@ -194,7 +203,11 @@ class Journal:
     async def end_unwelcome(self) -> None:
         """End the sessions of people who would not be let in now, and those in workspaces that they may not enter any more."""
         for session in list(self.sessions.values()):
-            if await self.grants.find_visitor(session.fingerprint) is None or not await self._may_stay(session):
+            visitor = await self.grants.find_visitor(session.fingerprint)
+            if visitor is not None:
+                session.learn(visitor)
+            is_welcome = visitor is not None or self.grants.is_learning
+            if not is_welcome or not await self._may_stay(session):
                 self.end(session)
 
     def _end_closed(self) -> None:
@@ -226,10 +239,13 @@ class Journal:
 
     async def keep_active(self) -> None:
         """Count open sessions as activity of their workspaces, and look whether they may go on, as long as the hub runs."""
-        due = self.activity_seconds
+        due, was_learning = self.activity_seconds, self.grants.is_learning
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             due -= LOOK_SECONDS
+            if was_learning and not self.grants.is_learning:
+                was_learning = False
+                self.note_narrowed()
             try:
                 self._end_closed()
                 self._close_gone()

@@ -18,6 +18,7 @@ from mlhub.auth.public_keys import PublicKey, parse_public_key
 from mlhub.errors import MLHubError
 
 ASK_SECONDS = 15.0
+LEARN_SECONDS = 1.0  # while it is not known yet what runs
 ANSWER_SECONDS = 5.0
 ANSWER_BYTES = 16 * 1024
 FILE_BYTES = 4 * 2**20
@@ -71,6 +72,7 @@ class WorkspaceKeys:
     def __init__(self, users: Mapping[Any, Any], labels: Mapping[str, str], port: int, path: str) -> None:
         self.users, self.labels, self.port, self.path = users, labels, port, path
         self._keys: dict[Any, PublicKey] = {}  # by spawner: it is one as long as the workspace runs
+        self.has_asked = False  # each workspace that ran when the hub was started
 
     def find(self, fingerprint: str) -> tuple[PublicKey, list[Any]] | None:
         """Return the key of a fingerprint, and the spawners of the running workspaces that have it."""
@@ -80,10 +82,13 @@ class WorkspaceKeys:
     async def keep_asking(self) -> None:
         """Ask new workspaces for their keys, and forget those that stopped, as long as the hub runs."""
         while True:
-            running = [spawner for user in list(self.users.values()) for spawner in list(user.spawners.values()) if self._is_meant(spawner)]
+            spawners = [spawner for user in list(self.users.values()) for spawner in list(user.spawners.values())]
+            running = [spawner for spawner in spawners if self._is_meant(spawner)]
+            is_known = not any(spawner.pending == "check" for spawner in spawners)
             self._keys = {spawner: key for spawner, key in self._keys.items() if spawner in running}
             await asyncio.gather(*(self._ask(spawner) for spawner in running if spawner not in self._keys))
-            await asyncio.sleep(ASK_SECONDS)
+            self.has_asked = self.has_asked or is_known
+            await asyncio.sleep(ASK_SECONDS if self.has_asked else LEARN_SECONDS)
 
     def _is_meant(self, spawner: Any) -> bool:
         if not spawner.ready or getattr(spawner, "ssh_address", None) is None:

@@ -9,6 +9,7 @@ At the socket CLIENTS nginx tells whose an address of 127.0.0.0/8 is: it gives s
 from __future__ import annotations
 
 import contextlib
+import functools
 import ipaddress
 import json
 import os
@@ -136,13 +137,14 @@ class Watch:
 
     def take(self, line: str) -> None:
         """Take one line of the log."""
+        find_address = functools.partial(find_real_address, self.clients)
         event, shown = parse_event(line)
         if shown:
-            print(name_client(shown, self.find_address), file=sys.stderr, flush=True)
+            print(name_client(shown, find_address), file=sys.stderr, flush=True)
         if not event:
             return
         if event["event"] in ("opened", "refused"):
-            event["address"] = self.find_address(event["source"])
+            event["address"] = find_address(event["source"])
         if event["event"] == "opened":
             self.open_session(event)
         elif event["event"] == "target":
@@ -152,10 +154,6 @@ class Watch:
                 self.tell(event)
         else:
             self.tell(event)
-
-    def find_address(self, source: str) -> str:
-        """Return whose a source address of sshd's is."""
-        return find_real_address(self.clients, source)
 
     # sessions
 
@@ -168,9 +166,8 @@ class Watch:
             self.forget(event["pid"])
 
     def introduce(self, session: dict[str, Any]) -> None:
-        """Tell the hub of a session: that it was opened, once, and later ones that it is known."""
-        if self.tell({**session, "workspaces": []}):
-            session["event"] = "known"
+        """Tell the hub of a session: that it was opened, until a hub has heard of it, and later ones that it is known."""
+        self.tell({**session, "workspaces": []})
 
     def close_session(self, pid: int, descriptor: int) -> None:
         """Forget a session whose process ended."""
@@ -237,7 +234,8 @@ class Watch:
 
     def read_hub(self) -> None:
         """Do what the hub says: end a session, or keep in mind where it led, for a hub that comes after this one."""
-        assert self.hub
+        if self.hub is None:  # it was told something in the same moment, and found to be gone
+            return None
         try:
             data = self.hub.recv(65536)
         except OSError:
@@ -253,6 +251,8 @@ class Watch:
         """Follow one line of the hub."""
         if "end" in wish:
             self.end(int(wish["end"]))
+        elif session := self.sessions.get(wish.get("known", 0)):
+            session["event"] = "known"
         elif (session := self.sessions.get(wish.get("keep", 0))) and wish["workspace"] not in session["workspaces"]:
             session["workspaces"].append(wish["workspace"])
 

@@ -46,6 +46,22 @@ def test_secrets_are_generated_once_and_kept_key_by_key(namespace):
     assert mended == {key: value for key, value in first.items() if key != "ssh.hostKey"}
 
 
+def test_a_secret_of_the_sites_own_that_lacks_a_key_is_refused_before_anything_is_replaced(namespace):
+    keys = ["proxy.token", "hub.cookieSecret", "ssh.ca", "ssh.hostKey", "ssh.token"]
+    words = ("create", "secret", "generic", "given", *(f"--from-literal={key}=x" for key in keys[:-1]))
+    namespace.kubectl(*words)
+    given = ("upgrade", "--install", "one", str(CHART), "--namespace", namespace.name, *NO_IMAGE, "--set", "mlhub.existingSecret=given")
+    refused = run("helm", *given)
+    assert refused.returncode
+    assert "mlhub.existingSecret=given has no key ssh.token. Add it;" in refused.stderr
+    assert namespace.list_names("deployment") == set()
+    # Which only SSH needs.
+    assert run("helm", *given, "--set", "ssh.enabled=false").returncode == 0
+    assert "metrics.token" in run("helm", *given, "--set", "ssh.enabled=false", "--set", "metrics.enabled=true").stderr
+    namespace.kubectl("patch", "secret", "given", "--type=merge", "--patch", '{"stringData": {"ssh.token": "x"}}')
+    assert run("helm", *given).returncode == 0
+
+
 def test_an_upgrade_that_changes_nothing_starts_nothing_anew(namespace):
     install(namespace)
 

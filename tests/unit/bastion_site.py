@@ -112,8 +112,11 @@ class Bastion:
         self.tell(**{"event": event, "pid": pid, "fingerprint": fingerprint, "at": 1e9, **where, **fields})
 
     async def read_wish(self) -> dict[str, Any]:
+        """Return what the hub wants next, beside that it has heard."""
         async with asyncio.timeout(SECONDS):
-            return json.loads(await self.reader.readline())
+            while "known" in (wish := json.loads(await self.reader.readline())):
+                pass
+            return wish
 
     def hang_up(self) -> None:
         self.writer.close()

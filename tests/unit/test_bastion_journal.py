@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from mlhub.bastion.journal import GONE_SECONDS
+from mlhub.bastion.other_keys import WorkspaceKeys
 from tests.unit.bastion_site import open_site, wait_until
 
 ADDRESS = "192.0.2.7"
@@ -171,3 +174,19 @@ async def test_a_refused_key_is_written_down_with_the_address_that_the_bastion_t
     bastion.tell_session(7, "SHA256:" + "A" * 43, event="refused")
     await wait_until(lambda: site.read_audit("refused"), "a record")
     assert site.read_audit()[0]["address"] == ADDRESS
+
+
+async def test_a_hub_that_was_just_started_ends_nobody_whose_key_a_workspace_may_bring(site):
+    site.grants.workspace_keys = keys = WorkspaceKeys(site.grants.users, {}, 8080, "id.pub")
+    looking = asyncio.create_task(site.journal.keep_active())
+    bastion = await site.connect("b1")
+    bastion.tell(event="hello", pids=[7])
+    bastion.tell_session(7, "SHA256:" + "A" * 43, event="known")
+    await wait_until(lambda: ("b1", 7) in site.journal.sessions, "it stays for now")
+    await site.journal.end_unwelcome()
+    # All that run were asked, and none brings it.
+    asking = asyncio.create_task(keys.keep_asking())
+    assert await bastion.read_wish() == {"end": 7}
+    for task in (asking, looking):
+        task.cancel()
+    bastion.hang_up()

@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,12 +29,26 @@ def session():
     process.wait()
 
 
+def make_watch(folder: Path, pid: int) -> Watch:
+    """Make a watch on an sshd that let somebody in; no hub is there."""
+    (folder / "log").write_text(LINE.format(pid=pid, key=FINGERPRINT) + "\n")
+    command = ["sh", "-c", 'cat "$0" >&2; exec sleep 60', str(folder / "log")]
+    return Watch(str(folder / "hub.sock"), str(folder / "clients.sock"), command)
+
+
+@pytest.fixture
+def unwatched(tmp_path, session):
+    """Return a watch that does one thing at a time as it is told, and the process of the session."""
+    one = make_watch(tmp_path, session.pid)
+    yield one, session
+    one.stop()
+    one.sshd.wait(SECONDS)
+
+
 @pytest.fixture
 def watch(tmp_path, session):
-    """Return a watch on an sshd that let somebody in; no hub is there."""
-    (tmp_path / "log").write_text(LINE.format(pid=session.pid, key=FINGERPRINT) + "\n")
-    command = ["sh", "-c", 'cat "$0" >&2; exec sleep 60', str(tmp_path / "log")]
-    one = Watch(str(tmp_path / "hub.sock"), str(tmp_path / "clients.sock"), command)
+    """Return a watch that runs."""
+    one = make_watch(tmp_path, session.pid)
     thread = threading.Thread(target=one.run, daemon=True)
     thread.start()
     yield one
@@ -80,6 +95,12 @@ def test_each_session_is_told_to_one_hub_as_opened_and_to_later_ones_as_known_wi
     assert first.read() == {"event": "hello", "pids": [session.pid]}
     opened = first.read()
     assert (opened["event"], opened["pid"], opened["address"]) == ("opened", session.pid, "192.0.2.7")
+    # This one has perhaps not heard of it: between them is a relay, which takes what no hub takes from it.
+    first.hang_up()
+    first = Hub(listener)
+    assert first.read() == {"event": "hello", "pids": [session.pid]}
+    assert first.read() == opened
+    first.tell(known=session.pid)
     for workspace in (["ann", ""], ["bob", "lab"], ["ann", ""]):
         first.tell(keep=session.pid, workspace=workspace)
     wait_for(lambda: len(watch.sessions[session.pid]["workspaces"]) == 2, "it is kept in mind", SECONDS)
@@ -96,3 +117,25 @@ def test_each_session_is_told_to_one_hub_as_opened_and_to_later_ones_as_known_wi
     again = Hub(listener)
     assert again.read() == {"event": "hello", "pids": []}
     again.hang_up()
+
+
+def test_a_hub_that_is_found_gone_while_something_is_told_ends_nobodys_session(unwatched, listener, wait_for):
+    """The selector saw a session's end and the hub's in the same moment, and the session's is handled first."""
+    watch, session = unwatched
+
+    def see(*wanted: object) -> list:
+        seen = [key for key, _ in watch.selector.select(0.05)]
+        return seen if {key.data for key in seen} >= set(wanted) else []
+
+    for key in wait_for(lambda: see("log"), "sshd's log", SECONDS):
+        watch.handle(key)
+    listener.bind(watch.path)
+    listener.listen()
+    watch.connect()
+    Hub(listener).hang_up()
+    session.kill()
+    both = wait_for(lambda: see("hub", session.pid), "both ends", SECONDS)
+    for key in sorted(both, key=lambda key: key.data == "hub"):
+        assert watch.handle(key) is None
+    assert watch.hub is None
+    assert not watch.sessions

@@ -67,7 +67,9 @@ MLHUB_CHART_VALUES: nothing
 {{- if and $token (lt (len $token) 16) -}}
 {{- fail (printf "mlhub.secretToken has %d characters, which can be guessed. Set the output of: openssl rand -hex 32" (len $token)) -}}
 {{- end -}}
-{{- if not .Values.mlhub.existingSecret -}}
+{{- if .Values.mlhub.existingSecret -}}
+{{- include "mlhub.checkExistingSecret" . -}}
+{{- else -}}
 {{- $data := include "mlhub.secretData" . | fromYaml -}}
 {{- if not (hasKey $data "hub.cookieSecret") -}}
 {{- if not (include "mlhub.keepsData" .) -}}
@@ -75,6 +77,22 @@ MLHUB_CHART_VALUES: nothing
 {{- end -}}
 {{- if include "mlhub.metrics" . -}}
 {{- fail "metrics.enabled needs a token that `helm template` and `--dry-run=client` can not keep. Set mlhub.existingSecret, with the key metrics.token among the others." -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* Where the cluster can be read, before the hub's pod is replaced by one that could not start. */ -}}
+{{- define "mlhub.checkExistingSecret" -}}
+{{- $name := .Values.mlhub.existingSecret -}}
+{{- $needed := list "proxy.token" "hub.cookieSecret" -}}
+{{- if .Values.ssh.enabled }}{{ $needed = concat $needed (list "ssh.ca" "ssh.hostKey" "ssh.token") }}{{ end -}}
+{{- if include "mlhub.metrics" . }}{{ $needed = append $needed "metrics.token" }}{{ end -}}
+{{- with lookup "v1" "Secret" .Release.Namespace $name -}}
+{{- $data := .data | default dict -}}
+{{- range $key := $needed -}}
+{{- if not (hasKey $data $key) -}}
+{{- fail (printf "mlhub.existingSecret=%s has no key %s. Add it; docs/howto/kubernetes.md tells under GitOps how each is made." $name $key) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}

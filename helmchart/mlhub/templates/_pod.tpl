@@ -21,7 +21,7 @@ seccompProfile:
   type: RuntimeDefault
 {{- end -}}
 
-{{- /* Where the pods of hub and proxy go. */ -}}
+{{- /* Where the pods of hub, proxy and bastion go. */ -}}
 {{- define "mlhub.scheduling" -}}
 {{- $root := index . 0 -}}
 {{- $core := $root.Values.scheduling.corePods -}}
