@@ -20,7 +20,7 @@ _REPEATED = re.compile(
     r"(?:Received disconnect from|Disconnected from user|Connection closed by|Received request from) (?!.*\[preauth\])|mm_reap: "
 )
 # What a client calls itself stands before this, and may look like it: the last one is sshd's.
-_CLIENT = re.compile(r"(?P<before>.* )(?P<source>127\.\d+\.\d+\.\d+)(?P<after> port \d+.*)", re.DOTALL)
+_CLIENT = re.compile(r"(?P<before>.* )(?P<source>127\.\d+\.\d+\.\d+)(?P<after> (?:port \d+|not allowed ).*)", re.DOTALL)
 _TARGET = re.compile(r"originator \S+ port \d+, target (?P<host>\S+) port (?P<to>\d+)\Z")
 
 

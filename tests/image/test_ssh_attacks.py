@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import socket
 import subprocess
@@ -290,7 +291,10 @@ def test_strangers_and_wrong_accounts_are_refused_with_one_line_each(hub, ann, t
 
 
 def door_lines(hub: Hub) -> list[str]:
-    return [line for line in hub.logs().splitlines() if " 127." in line and " port " in line]
+    """Return what sshd says of clients: their own addresses, and none that nginx gave them for sshd."""
+    lines = [line for line in hub.logs().splitlines() if re.search(r" \d+\.\d+\.\d+\.\d+ (port \d+|not allowed)", line)]
+    assert not [line for line in lines if " 127." in line and "listening" not in line]
+    return [line for line in lines if " port " in line and "listening" not in line]
 
 
 def test_passwords_are_not_even_asked_for(hub, ann):

@@ -73,6 +73,7 @@ def test_what_sshd_says_twice_is_left_out_of_the_log():
         ("Connection closed by authenticating user root 127.1.2.3 port 40 [preauth]", "Connection closed by authenticating user root 192.0.2.7 port 40 [preauth]"),
         # The name is the stranger's, and the last address sshd's.
         ("Invalid user a from 127.9.9.9 port 1 from 127.1.2.3 port 40", "Invalid user a from 127.9.9.9 port 1 from 192.0.2.7 port 40"),
+        ("User a from 127.9.9.9 not allowed because from 127.1.2.3 not allowed because not listed in AllowUsers", "User a from 127.9.9.9 not allowed because from 192.0.2.7 not allowed because not listed in AllowUsers"),
         ("Connection closed by 127.9.9.9 port 1", "Connection closed by 127.9.9.9 port 1"),
         ("Server listening on 127.0.0.1 port 2220.", "Server listening on 127.0.0.1 port 2220."),
         ("Connection closed by 2001:db8::1 port 1", "Connection closed by 2001:db8::1 port 1"),
