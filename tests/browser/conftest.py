@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import re
 import secrets
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Locator, Page, Request, sync_playwright
-from playwright.sync_api import Error as PlaywrightError
-from playwright.sync_api import TimeoutError as PlaywrightTimeout
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Dialog, Locator, Page, sync_playwright
 
-INTERRUPTED = "ERR_NETWORK_CHANGED"
+from tests.browser.quiet_network import quiet_network
+
 ARTIFACTS = Path(__file__).resolve().parents[1] / "artifacts"
 PASSWORD = "correct horse battery " + secrets.token_hex(2)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
@@ -55,43 +54,17 @@ class Person:
     complaints: list[str] = field(default_factory=list)
     sockets: list[str] = field(default_factory=list)
     executed: list[str] = field(default_factory=list)
-    interruptions: list[str] = field(default_factory=list)
-    was_interrupted: bool = False
 
     def visit(self, path: str) -> Page:
         """Open a path of the hub."""
-        self.load(lambda: self.page.goto(self.hub.url + path))
+        self.page.goto(self.hub.url + path)
         return self.page
 
-    def load(self, action: Callable[[], Any]) -> None:
-        """Do what loads a page, and load it again while Chromium broke off one of its files.
-
-        Chromium drops connections whenever the machine gets or loses a network interface, as it does
-        with every container that anybody starts (net::ERR_NETWORK_CHANGED).
-        """
-        for attempt in range(4):
-            self.interruptions.clear()
-            try:
-                self.page.reload() if attempt else action()
-            except PlaywrightError as error:
-                if INTERRUPTED not in str(error) or attempt == 3:
-                    raise
-                continue
-            if not self.interruptions:
-                return
-
-    def wait_in_lab(self, selector: str, seconds: float = 90) -> Locator:
-        """Wait until JupyterLab shows something; load it again as soon as Chromium broke off one of its files."""
+    def wait_in_lab(self, selector: str) -> Locator:
+        """Wait until JupyterLab shows something."""
         locator = self.page.locator(selector).first
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            try:
-                locator.wait_for(timeout=2_000)
-                return locator
-            except PlaywrightTimeout:
-                if self.interruptions:
-                    self.load(self.page.reload)
-        raise AssertionError(f"JupyterLab does not show {selector} within {seconds} s")
+        locator.wait_for(timeout=90_000)
+        return locator
 
     def sign_in(self, username: str, password: str = PASSWORD) -> None:
         """Fill in the sign-in form and send it."""
@@ -129,7 +102,7 @@ class Person:
 
     def list_complaints(self) -> list[str]:
         """Return errors of the hub's own pages, and every breach of a content security policy."""
-        return [line for line in self.complaints if ("/hub/" in line or "policy" in line.lower()) and INTERRUPTED not in line]
+        return [line for line in self.complaints if "/hub/" in line or "policy" in line.lower()]
 
 
 @pytest.hookimpl(wrapper=True)
@@ -139,19 +112,26 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Itera
     if report.when == "call" and report.failed:
         for value in getattr(item, "funcargs", {}).values():
             for person in getattr(value, "people", []):
-                report.sections.append((f"browser at {person.page.url}", "\n".join([*person.complaints, *person.interruptions])))
+                report.sections.append((f"browser at {person.page.url}", "\n".join(person.complaints)))
             if isinstance(value, containers.Hub):
                 report.sections.append((f"log of {value.name}", value.logs()[-6000:]))
     return report
 
 
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Return the system's Chromium."""
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+@contextlib.contextmanager
+def launch_chromium(folder: Path) -> Iterator[Browser]:
+    """Start the system's Chromium where no container that comes or goes interrupts it."""
+    with quiet_network("/usr/bin/chromium", folder) as options, sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(args=FLAGS, **options)
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """Return the system's Chromium."""
+    with launch_chromium(tmp_path_factory.mktemp("browser")) as chromium:
+        yield chromium
 
 
 @pytest.fixture
@@ -178,13 +158,7 @@ def open_window(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Ca
                 person.executed.append(dialog.message)
             dialog.accept()
 
-        def note(failed: Request) -> None:
-            if INTERRUPTED in (failed.failure or ""):
-                person.interruptions.append(failed.url)
-                person.was_interrupted = True
-
         person.page.on("console", hear)
-        person.page.on("requestfailed", note)
         person.page.on("pageerror", lambda error: person.complaints.append(f"{error} (script of {person.page.url})"))
         person.page.on("dialog", answer)
         person.page.on("websocket", lambda socket: person.sockets.append(socket.url))

@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import Page, expect
 
-ATTEMPTS = 3
 # Asks the workspace for the file as it is on its disk.
 READ_SAVED_OUTPUT = """async wanted => {
     const token = document.cookie.match(/(?:^|; )_xsrf=([^;]+)/)[1];
@@ -38,29 +36,15 @@ def run_cell(me, code: str, answer: str) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_first_day_from_the_setup_code_to_a_deleted_server(scheme, make_hub, open_window, setup_code, record_property, capsys):
+def test_a_first_day_from_the_setup_code_to_a_deleted_server(scheme, make_hub, open_window, setup_code):
     environment = {"SSL_ENABLED": "true", "MLHUB_HOSTNAMES": "127.0.0.1"} if scheme == "https" else {}
-    for attempt in range(1, ATTEMPTS + 1):
-        hub = make_hub("", **environment)
-        me = open_window(hub)
-        try:
-            live_through_a_day(hub, me, setup_code(hub))
-            return
-        except (PlaywrightError, AssertionError) as error:
-            # Chromium breaks off whatever it is connecting when a container comes or goes on this machine,
-            # most of all TLS handshakes. That says nothing about the hub; anything else does.
-            if not me.was_interrupted or attempt == ATTEMPTS:
-                raise
-            again = f"attempt {attempt} of the day over {scheme} was interrupted while we {me.step}: {str(error).splitlines()[0]}"
-            record_property("tried_again", again)
-            with capsys.disabled():
-                print(f"\n    {again}")
+    hub = make_hub("", **environment)
+    live_through_a_day(hub, open_window(hub), setup_code(hub))
 
 
 def live_through_a_day(hub, me, code: str) -> None:
-    """Go from the setup code to a deleted server; an interruption of a step that went well excuses no later one."""
+    """Go from the setup code to a deleted server."""
     for step in (sign_up_and_in, start_and_work, stop_and_come_back, add_and_delete_a_server, leave):
-        me.was_interrupted, me.step = False, step.__name__.replace("_", " ")
         step(hub, me, code)
 
 

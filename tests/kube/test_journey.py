@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 
 import pytest
-from playwright.sync_api import Error as PlaywrightError
-from playwright.sync_api import sync_playwright
 
-from tests.browser.conftest import FLAGS, open_window  # noqa: F401 (a fixture)
-from tests.browser.test_journey import ATTEMPTS, live_through_a_day
+from tests.browser.conftest import launch_chromium, open_window  # noqa: F401 (a fixture)
+from tests.browser.test_journey import live_through_a_day
 from tests.image.certificates import make_pair
 from tests.image.ssh_client import Person
 from tests.kube.release import CONFIG
@@ -25,12 +23,10 @@ KINDS = (
 
 
 @pytest.fixture(scope="module")
-def browser():
+def browser(tmp_path_factory):
     """The system's Chromium. Its event loop ends with these tests: those of other modules have loops of their own."""
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=FLAGS)
+    with launch_chromium(tmp_path_factory.mktemp("browser")) as chromium:
         yield chromium
-        chromium.close()
 
 
 def make_values(scheme: str, folder) -> dict:
@@ -42,25 +38,13 @@ def make_values(scheme: str, folder) -> dict:
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_first_day_on_kubernetes(scheme, make_release, open_window, tmp_path, record_property, capsys):  # noqa: F811
-    for attempt in range(1, ATTEMPTS + 1):
-        release = make_release()
-        release.install(make_values(scheme, tmp_path), CONFIG)
-        assert release.scheme == scheme
-        me = open_window(release)
-        try:
-            code = re.search(r"setup=([\w-]+)", release.logs())
-            assert code, release.logs()
-            live_through_a_day(release, me, code[1])
-            break
-        except (PlaywrightError, AssertionError) as error:
-            # Chromium breaks off what it is connecting when a pod comes or goes on this machine; anything else counts.
-            if not me.was_interrupted or attempt == ATTEMPTS:
-                raise
-            again = f"attempt {attempt} of the day over {scheme} was interrupted: {str(error).splitlines()[0]}"
-            record_property("tried_again", again)
-            with capsys.disabled():
-                print(f"\n    {again}")
+def test_a_first_day_on_kubernetes(scheme, make_release, open_window, tmp_path):  # noqa: F811
+    release = make_release()
+    release.install(make_values(scheme, tmp_path), CONFIG)
+    assert release.scheme == scheme
+    code = re.search(r"setup=([\w-]+)", release.logs())
+    assert code, release.logs()
+    live_through_a_day(release, open_window(release), code[1])
     come_back_by_ssh(release, tmp_path)
     leave_what_the_notes_say(release)
 
