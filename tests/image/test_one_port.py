@@ -55,11 +55,11 @@ class Visitor:
     name: str
     address: str
 
-    def ask(self, hub: Hub, path: str, headers: dict[str, str]) -> str:
-        """Ask a hub through its public port; return the body."""
+    def ask(self, hub: Hub, path: str, headers: dict[str, str], *more: str) -> str:
+        """Ask a hub through its public port by curl; return what it prints, which is the body."""
         options = [word for name, value in headers.items() for word in ("--header", f"{name}: {value}")]
         url = f"{hub.scheme}://{find_address(hub)}{path}"
-        return docker("exec", self.name, "curl", "--silent", "--insecure", "--max-time", "20", *options, url)
+        return docker("exec", self.name, "curl", "--silent", "--insecure", "--max-time", "20", *options, *more, url)
 
 
 @pytest.fixture(scope="module")
@@ -210,6 +210,7 @@ def test_a_named_proxy_in_front_is_believed_and_nobody_else(make_hub, visitor):
         "x-forwarded-proto": "https",
         "x-forwarded-host": "hub.example",
     }
+    assert "; Secure" in visitor.ask(hub, "/hub/login", told, "--dump-header", "-")
     # What comes through the published port has the address of the engine's bridge, which is nobody's proxy.
     hub.request("GET", "/hub/does-not-exist-b3", headers=told)
     bridge = docker("inspect", "--format", "{{.NetworkSettings.Gateway}}", hub.name)
@@ -219,6 +220,17 @@ def test_a_named_proxy_in_front_is_believed_and_nobody_else(make_hub, visitor):
         "x-forwarded-proto": "http",
         "x-forwarded-host": f"{hub.host}:{hub.port}",
     }
+
+
+@pytest.mark.parametrize(("fixture", "flags"), [("hub", []), ("tls_hub", ["secure"])])
+def test_a_cookie_that_came_over_https_never_goes_back_over_http(fixture, flags, request):
+    hub = request.getfixturevalue(fixture)
+    # What strangers say about the scheme counts for nothing.
+    _, headers, _ = hub.request("GET", "/hub/login", headers={"X-Forwarded-Proto": "http" if flags else "https"})
+    name, *rest = [part.strip() for part in headers["set-cookie"].split(";")]
+    assert name.startswith("_xsrf=")
+    assert [part.lower() for part in rest if part.lower() == "secure"] == flags
+    assert any(part == "Path=/hub/" for part in rest)
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://127.0.0.1.evil.example", "HTTP://LOCALHOST"])

@@ -70,9 +70,9 @@ class Release(RestClient):
         return said
 
     def is_answered(self) -> bool:
-        """Tell whether somebody behind the proxy answers."""
+        """Tell whether the hub answers through the proxy of these values; one of other values may redirect for a moment."""
         try:
-            return self.request("GET", "/hub/api/", timeout=5)[0] not in (502, 503, 504)
+            return self.request("GET", "/hub/api/", timeout=5)[0] == 200
         except OSError:
             return False
 
@@ -100,11 +100,14 @@ class Release(RestClient):
 
     def find_pod(self, component: str) -> str:
         """Return the name of the running pod of a component: hub, proxy or bastion."""
-        selector = f"app.kubernetes.io/instance={self.name},app.kubernetes.io/component={component}"
-        pods = self.read("pods", "--selector", selector)["items"]
-        running = [pod["metadata"]["name"] for pod in pods if "deletionTimestamp" not in pod["metadata"]]
+        running = [pod["metadata"]["name"] for pod in self.list_pods(component) if "deletionTimestamp" not in pod["metadata"]]
         assert running, f"no pod of {component}"
         return running[-1]
+
+    def list_pods(self, component: str) -> list[dict[str, Any]]:
+        """Return the pods of a component, those that are ending too."""
+        selector = f"app.kubernetes.io/instance={self.name},app.kubernetes.io/component={component}"
+        return list(self.read("pods", "--selector", selector)["items"])
 
     def containers(self) -> list[str]:
         """Return the names of the workspaces' pods."""

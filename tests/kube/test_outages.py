@@ -83,8 +83,9 @@ def test_workspaces_and_connections_outlive_a_part_of_the_cluster(people, ann, w
     wait_for(lambda: is_ready(people, "ann"), "the hub has not lost ann's workspace", 60)
     assert echo.is_alive()
     echo.close()
-    # A kubelet that begins runs startup probes again, which is how SSH was started.
+    # A kubelet that begins runs startup probes again, which is how SSH was started, and calls nothing ready before it has looked.
     wait_for(lambda: all(each["started"] for each in list_containers(people)), "the cluster calls everything started", 60)
+    people.kubectl("wait", "--for=condition=Ready", f"pod/{people.find_pod('bastion')}", "--timeout=60s")
     assert ann.ask("echo in") == "in\n"
     assert [each["restartCount"] for each in list_containers(people)] == [0] * 2
     # The hub sees what happens again: a new start, and a stop.

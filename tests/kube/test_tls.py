@@ -174,6 +174,8 @@ def offloaded(release):
     values = merge(read_example("offload"), {"proxy": here})
     release.ends_tls = False
     release.install(values)
+    # While the proxy that ended TLS itself is among the Service's addresses, it redirects who comes by HTTP.
+    release.wait_for(lambda: len(release.list_pods("proxy")) == 1, "the proxy of the values before is gone", 60)
     release.start_workspace("alice")
     return release
 
