@@ -35,6 +35,14 @@ def read_serial(hub: Hub) -> int:
         return x509.load_der_x509_certificate(connection.getpeercert(True)).serial_number
 
 
+def serves(hub: Hub, folder: Path) -> bool:
+    """Tell whether a pair is on the wire. A connection made in the moment in which nginx takes a new one may be dropped."""
+    try:
+        return read_serial(hub) == serial_of(folder)
+    except ssl.SSLEOFError:
+        return False
+
+
 def serial_of(folder: Path) -> int:
     return x509.load_pem_x509_certificate((folder / "cert.crt").read_bytes()).serial_number
 
@@ -70,7 +78,7 @@ def test_a_changed_pair_is_served_without_a_restart_and_open_connections_stay(ow
     fresh = make_pair(tmp_path / "fresh")
     assert serial_of(fresh) != before
     replace(folder, fresh)
-    own_hub.wait_for(lambda: read_serial(own_hub) == serial_of(fresh), "the new certificate is on the wire", WATCH_SECONDS)
+    own_hub.wait_for(lambda: serves(own_hub, fresh), "the new certificate is on the wire", WATCH_SECONDS)
     assert echo.is_alive()
     echo.close()
     assert "is in use now" in own_hub.logs()
@@ -85,7 +93,7 @@ def test_a_broken_new_pair_keeps_the_former_in_force_and_says_so(own_hub, folder
     own_hub.wait_until_ready(5)
     fresh = make_pair(tmp_path / "mended")
     replace(folder, fresh)
-    own_hub.wait_for(lambda: read_serial(own_hub) == serial_of(fresh), "the mended certificate is on the wire", WATCH_SECONDS)
+    own_hub.wait_for(lambda: serves(own_hub, fresh), "the mended certificate is on the wire", WATCH_SECONDS)
 
 
 def test_a_key_of_another_certificate_keeps_the_former_in_force(own_hub, folder, tmp_path):
