@@ -62,6 +62,14 @@ def read_certificate(release) -> str:
     return ssl.get_server_certificate((release.host, 443), timeout=10).strip()
 
 
+def serves(release, pair: Path) -> bool:
+    """Tell whether a pair is on the wire. A connection made in the moment in which nginx takes a new one may be dropped."""
+    try:
+        return read_certificate(release) == read_file(pair)
+    except ssl.SSLEOFError:
+        return False
+
+
 def read_file(pair: Path) -> str:
     return (pair / "cert.crt").read_text().strip()
 
@@ -116,7 +124,7 @@ def test_a_renewed_secret_is_served_by_the_same_proxy_and_connections_live_on(se
     replace_secret(secured, fresh)
     if hurried:
         look_at_volumes(secured)
-    secured.wait_for(lambda: read_certificate(secured) == read_file(fresh), "the new certificate is served", KUBELET_SECONDS)
+    secured.wait_for(lambda: serves(secured, fresh), "the new certificate is served", KUBELET_SECONDS)
     assert echo.is_alive()
     assert secured.request("GET", "/user/alice/api")[0] == 200
     assert look_at_proxy(secured) == before
@@ -126,7 +134,7 @@ def test_a_renewed_secret_is_served_by_the_same_proxy_and_connections_live_on(se
 def test_a_key_of_another_certificate_is_not_taken_and_shuts_nobody_out(secured, pair, tmp_path):
     replace_secret(secured, pair)
     look_at_volumes(secured)
-    secured.wait_for(lambda: read_certificate(secured) == read_file(pair), "the first certificate is served again", KUBELET_SECONDS)
+    secured.wait_for(lambda: serves(secured, pair), "the first certificate is served again", KUBELET_SECONDS)
     broken = make_pair(tmp_path / "broken", name="hub.example.org")
     (broken / "cert.key").write_bytes((make_pair(tmp_path / "other") / "cert.key").read_bytes())
     replace_secret(secured, broken)
@@ -290,7 +298,7 @@ def test_the_certificate_of_cert_manager_is_served_beside_ssh_and_so_is_its_rene
     before = look_at_proxy(issued)
     renewed = issue(issued, tmp_path / "renewed")
     look_at_volumes(issued)
-    issued.wait_for(lambda: read_certificate(issued) == read_file(renewed), "the renewed certificate is served", KUBELET_SECONDS)
+    issued.wait_for(lambda: serves(issued, renewed), "the renewed certificate is served", KUBELET_SECONDS)
     assert look_at_proxy(issued) == before
 
 
