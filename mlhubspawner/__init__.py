@@ -1,6 +1,7 @@
 """The documented names of our spawners, as user configs write them.
 
-Both are loaded when asked for: the Docker backend needs no Kubernetes client and the other way round.
+Both are loaded when asked for: the Docker backend needs no Kubernetes client and the other way
+round.
 """
 
 from __future__ import annotations

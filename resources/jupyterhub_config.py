@@ -3,24 +3,16 @@
 import sys
 
 from mlhub.errors import EXIT_CONFIGURATION, MLHubError
-from mlhub.hubconfig import chart, classes, defaults, userconfig, wiring
+from mlhub.hub.app import MLHub
+from mlhub.hub.layers.site import configure
 from mlhub.settings import Settings
 
 c = get_config()  # noqa: F821 - given by JupyterHub
 
 try:
-    settings = Settings.load()
-    defaults.apply_defaults(c, settings)
-    if settings.execution_mode == "k8s":
-        chart.apply_preferences(c, settings)
-    user_config = userconfig.find_user_config(settings)
-    if user_config:
-        userconfig.run_user_config(c, user_config, shown_as=settings.mlhub_resources_dir / userconfig.NAME)
-    if settings.execution_mode == "k8s":
-        chart.apply_facts(c, settings)
-    wiring.apply_facts(c, settings)
-    wiring.wire(c, settings)
-    classes.check_classes(c)
+    for warning in configure(c, Settings.load(), MLHub):
+        print(f"[MLHub] Warning: {warning}", file=sys.stderr, flush=True)
 except MLHubError as error:
-    print(f"[MLHub] Error: {error}", file=sys.stderr, flush=True)
+    for sentence in error.numbered.splitlines():
+        print(f"[MLHub] Error: {sentence}", file=sys.stderr, flush=True)
     sys.exit(EXIT_CONFIGURATION)

@@ -3,7 +3,7 @@
 // Let its unix sockets queue more than node's 511 connections: there a full queue is an error at once (EAGAIN, seen by
 // people as 502), not a short wait as with TCP. https://nodejs.org/api/net.html#serverlistenoptions-callback
 //
-// End it when it can not listen: it would log that as one of its uncaught exceptions, and live on without a port.
+// End it when it cannot listen: it would log that as one of its uncaught exceptions, and live on without a port.
 const net = require('node:net');
 
 const BACKLOG = 4096;
@@ -11,7 +11,7 @@ const WILL_NEVER = 78; // mlhub/errors.py, EXIT_CONFIGURATION: started again, it
 const MAY_PASS = 1;
 
 function end(error) {
-    console.error(`[MLHub] Error: the proxy can not listen (${error.message}). Correct the addresses and ports in ADDITIONAL_ARGS.`);
+    console.error(`[MLHub] Error: the proxy cannot listen (${error.message}). Correct the addresses and ports in ADDITIONAL_ARGS.`);
     process.exit(error.code === 'EADDRINUSE' ? MAY_PASS : WILL_NEVER);
 }
 

@@ -6,3 +6,7 @@ c = get_config()  # noqa: F821 (Jupyter puts it there)
 c.LabApp.news_url = None
 c.LabApp.check_for_updates_class = "jupyterlab.NeverCheckForUpdate"
 c.LabApp.extension_manager = "readonly"
+
+# Whoever has lost a share, a group or a token is not believed for five minutes more
+# (mlhub/workspaces/belief.py).
+c.HubOAuth.cache_max_age = 2

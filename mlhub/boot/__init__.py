@@ -1,1 +1,4 @@
-"""The start of the container: settings → data directory → certificates → rendered files → programs."""
+"""The start of the container.
+
+Settings → data directory → certificates → rendered files → programs.
+"""

@@ -1,7 +1,8 @@
-"""Start the container: ``python -m mlhub.boot [--check | --reload-certificate CERTIFICATE KEY]``.
+"""Start the container: ``python -m mlhub.boot [--check | --take-certificates]``.
 
-Reads as the list of its steps at the bottom; the last one is to become the supervisor. ``--check`` renders, lets nginx and sshd
-check their files, and ends. ``--reload-certificate`` is what the supervisor runs when the site's own pair has changed.
+Reads as the list of its steps at the bottom; the last one is to become the supervisor. ``--check``
+renders, lets nginx and sshd check their files, and ends. ``--take-certificates`` is what the
+supervisor runs when the site's own pairs have changed.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ import datetime
 import json
 import os
 import resource
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,87 +18,88 @@ from pathlib import Path
 from typing import NoReturn
 
 from mlhub import __version__
-from mlhub.auth.rules import explain_password
+from mlhub.backends.registry import read_settings
 from mlhub.boot import certificates
 from mlhub.boot.accounts import find_account
 from mlhub.boot.data import ensure_secret, prepare_data_dir, prepare_run_dir, write_private
+from mlhub.boot.error_pages import render_error_pages
 from mlhub.boot.log import say
-from mlhub.boot.preflight import check_user_config, explain_missing_engine, names_other_proxy
+from mlhub.boot.preflight import check_user_config, explain_missing_engine, find_user_config
 from mlhub.boot.programs import PLAIN_ENVIRONMENT, engine_socket, make_directories, make_programs
 from mlhub.boot.render import Renderer, make_addresses
 from mlhub.boot.resolver import read_resolver
-from mlhub.boot.spelling import list_misspelt_variables
+from mlhub.boot.router import make_site
+from mlhub.boot.spelling import list_misspelled_variables
 from mlhub.boot.ssh import prepare_bastion
 from mlhub.boot.supervisor import Program
 from mlhub.boot.watch import Watch
 from mlhub.errors import ConfigurationError, MLHubError, SettingsError
 from mlhub.settings import Settings, read_environment
+from mlhub.signin.native.rules import explain_password
 
 
-def prepare(settings: Settings) -> tuple[list[Program], certificates.Pair | None]:
-    """Make directories, secrets, certificates and files; return what is to run and the own certificate to watch."""
-    tree = check_user_config(settings.mlhub_resources_dir / "jupyterhub_user_config.py")
-    other_proxy = names_other_proxy(tree)
+def prepare(settings: Settings) -> tuple[list[Program], list[certificates.Pair]]:
+    """Make directories, secrets, certificates and files; return what is to run and the own
+    pairs to watch.
+    """
+    check_user_config(find_user_config(settings))
     hub, edge = find_account("hub"), find_account("edge")
     if settings.has_data:
         prepare_data_dir(settings, hub)
     run = prepare_run_dir(settings)
     make_directories(settings)
-    own_pair = prepare_certificate(settings) if settings.start_nginx and settings.ssl_enabled else None
-    addresses = make_addresses(settings, other_proxy=other_proxy)
-    renderer = Renderer(settings, addresses, own_certificate=own_pair is not None, resolver=read_resolver())
-    programs = make_programs(settings, addresses, prepare_token(settings), runs_chp=settings.runs_chp and not other_proxy)
+    own = prepare_certificates(settings) if settings.start_nginx and settings.ssl_enabled else []
+    addresses = make_addresses(settings)
+    resolver, token = read_resolver(), prepare_token(settings)
+    renderer = Renderer(settings, addresses, own_certificate=bool(own), resolver=resolver)
+    programs = make_programs(settings, addresses, token)
     if settings.runs_nginx:
         template = "nginx.conf.j2" if settings.start_nginx else "nginx-ssh.conf.j2"
         write_private(run / "nginx.conf", renderer.render(template), edge)
+    if settings.runs_router:
+        site = json.dumps(make_site(settings, token, resolver))
+        write_private(run / "nginx" / "router.json", site, edge)
     if settings.has_bastion:
         prepare_bastion(settings, renderer)
     render_error_pages(settings, renderer)
     copy_user_config(settings)
     write_private(run / "settings.json", settings.model_dump_json(), hub)
     (run / "health.json").write_text(json.dumps([program.probe for program in programs]))
-    return programs, own_pair
+    return programs, own
 
 
 def prepare_token(settings: Settings) -> str:
-    """Return the token between hub and proxy: the given one, else one that is made once and kept; none where neither runs."""
+    """Return the token between hub and proxy: the given one, else one that is made once and kept;
+    none where neither runs.
+    """
     if settings.configproxy_auth_token:
         return settings.configproxy_auth_token.get_secret_value()
-    return ensure_secret(settings.data_volume_container / "proxy_auth_token", find_account("hub")) if settings.has_data else ""
+    return (
+        ensure_secret(settings.data_volume_container / "proxy_auth_token", find_account("hub"))
+        if settings.has_data
+        else ""
+    )
 
 
-def prepare_certificate(settings: Settings) -> certificates.Pair | None:
-    """Install the pair that nginx serves; return the site's own one, which is then watched."""
+def prepare_certificates(settings: Settings) -> list[certificates.Pair]:
+    """Install the pairs that nginx serves; return the site's own ones, which are then watched."""
     now = datetime.datetime.now(datetime.UTC)
-    edge = find_account("edge")
-    own = certificates.find_own_pair(settings)
-    if own:
-        certificates.load_pair(own, now)
-    pair = own or certificates.ensure_generated_pair(settings, find_account("hub"), now)
-    certificates.install_pair(pair, settings.mlhub_run_dir / "nginx" / "tls", edge)
+    own = certificates.find_own_pairs(settings)
+    pairs = own or [certificates.ensure_generated_pair(settings, find_account("hub"), now)]
+    phrase = settings.ssl_key_passphrase.get_secret_value() if settings.ssl_key_passphrase else None
+    loaded = [certificates.load_pair(pair, now, phrase if own else None) for pair in pairs]
+    folder = settings.mlhub_run_dir / "nginx" / "tls"
+    certificates.install_pairs(loaded, folder, find_account("edge"))
     return own
-
-
-def render_error_pages(settings: Settings, renderer: Renderer) -> None:
-    """Write the pages that proxy and nginx show while the hub or a workspace does not answer."""
-    folder = settings.mlhub_run_dir / "errors"
-    waiting = {"title": "One moment", "retries": True}
-    pages = {
-        "502.html": {**waiting, "sentence": "MLHub is starting."},
-        "503.html": {**waiting, "sentence": "This workspace or the hub does not answer yet."},
-        "404.html": {"title": "Not found", "retries": False, "sentence": "There is nothing at this address."},
-        "error.html": {**waiting, "sentence": "Something between you and the workspace did not answer."},
-    }
-    for name, values in pages.items():
-        (folder / name).write_text(renderer.render("proxy-error.html", **values))
-        (folder / name).chmod(0o644)
 
 
 def copy_user_config(settings: Settings) -> None:
     """Give the hub a readable copy of a user config that only root may read."""
-    source = settings.mlhub_resources_dir / "jupyterhub_user_config.py"
+    source = find_user_config(settings)
     if source.exists():
-        write_private(settings.mlhub_run_dir / source.name, source.read_bytes(), find_account("hub"))
+        write_private(
+            settings.mlhub_run_dir / source.name, source.read_bytes(), find_account("hub")
+        )
 
 
 def check_rendered(settings: Settings) -> None:
@@ -109,53 +110,58 @@ def check_rendered(settings: Settings) -> None:
     run = settings.mlhub_run_dir
     checks = []
     if settings.runs_nginx:
-        checks.append(("nginx", find_account("edge"), ["nginx", "-t", "-q", "-e", "stderr", "-c", str(run / "nginx.conf")]))
+        checks.append(
+            (
+                "nginx",
+                find_account("edge"),
+                ["nginx", "-t", "-q", "-e", "stderr", "-c", str(run / "nginx.conf")],
+            )
+        )
     if settings.start_ssh:
-        checks.append(("sshd", find_account("limited-user"), ["/usr/sbin/sshd", "-t", "-f", str(run / "ssh" / "sshd_config")]))
+        checks.append(
+            (
+                "sshd",
+                find_account("limited-user"),
+                ["/usr/sbin/sshd", "-t", "-f", str(run / "ssh" / "sshd_config")],
+            )
+        )
     for name, account, command in checks:
         result = subprocess.run(account.wrap(command), capture_output=True, text=True)
         if result.returncode:
-            raise ConfigurationError(f"{name} refuses its rendered configuration:\n{result.stderr.strip()}")
+            raise ConfigurationError(
+                f"{name} refuses its rendered configuration:\n{result.stderr.strip()}"
+            )
 
 
-def reload_certificate(settings: Settings, pair: certificates.Pair) -> None:
-    """Put a changed pair where nginx reads it: pair checked → installed → nginx -t. A bad one changes nothing.
-
-    Raises ``ConfigurationError`` with what is wrong.
-    """
-    edge, tls = find_account("edge"), settings.mlhub_run_dir / "nginx" / "tls"
-    previous = certificates.Pair(tls.with_name("tls-previous") / "cert.crt", tls.with_name("tls-previous") / "cert.key")
-    certificates.load_pair(pair, datetime.datetime.now(datetime.UTC))
-    shutil.copytree(tls, previous.key.parent, dirs_exist_ok=True)
+def take_certificates() -> int:
+    """Return 0 when the changed pairs are served, else say in one line why the former stay."""
     try:
-        certificates.install_pair(pair, tls, edge)
-        check_rendered(settings)
-    except (MLHubError, OSError):
-        certificates.install_pair(previous, tls, edge)
-        raise
-    finally:
-        shutil.rmtree(previous.key.parent, ignore_errors=True)
-
-
-def run_reload(arguments: list[str]) -> int:
-    """Return 0 when the changed pair is to be served, else say in one line why the former stays."""
-    pair = certificates.Pair(*map(Path, arguments))
-    try:
-        reload_certificate(Settings.from_environment(), pair)
+        settings = read_settings()
+        if not certificates.find_own_pairs(settings):
+            raise ConfigurationError("no certificate of the site's own is mounted any more.")
+        own = prepare_certificates(settings)
     except (MLHubError, OSError) as error:
         say(f"The changed certificate is not used, the former one stays in force: {error}")
         return 1
-    say(f"The changed certificate {pair.certificate} is in use now.")
+    names = ", ".join(str(pair.certificate) for pair in own)
+    say(f"The changed certificate {names} is in use now.")
     return 0
 
 
-def hand_over(settings: Settings, programs: list[Program], own_pair: certificates.Pair | None) -> NoReturn:
-    """Become the supervisor, which needs a tenth of the libraries; secrets go there in memory, not in arguments or files."""
+def hand_over(
+    settings: Settings, programs: list[Program], own: list[certificates.Pair]
+) -> NoReturn:
+    """Become the supervisor, which needs a tenth of the libraries; secrets go there in memory, not
+    in arguments or files.
+    """
     watch = None
-    if own_pair:
-        files = [str(own_pair.certificate), str(own_pair.key)]
-        watch = Watch(files, [sys.executable, "-I", "-m", "mlhub.boot", "--reload-certificate", *files], read_environment())._asdict()
+    if own:
+        command = [sys.executable, "-I", "-m", "mlhub.boot", "--take-certificates"]
+        folder = str(own[0].certificate.parent)
+        watch = Watch(folder, command, read_environment())._asdict()
     ready = f"Ready at {settings.public_address}" if settings.start_jhub else "Ready"
+    if settings.mlhub_public_service:
+        ready = f"Ready behind the Service {settings.mlhub_public_service}"
     plan = {"programs": [program._asdict() for program in programs], "ready": ready, "watch": watch}
     descriptor = os.memfd_create("plan", 0)
     os.write(descriptor, json.dumps(plan, default=str).encode())
@@ -166,32 +172,36 @@ def hand_over(settings: Settings, programs: list[Program], own_pair: certificate
 
 def main(arguments: list[str]) -> int:
     """Return the container's exit code, where it does not become the supervisor."""
-    if arguments[:1] == ["--reload-certificate"]:
-        return run_reload(arguments[1:])
-    # As the first process of a container it would not be ended by a signal that nobody handles; a bastion may wait here.
+    if "--take-certificates" in arguments:
+        return take_certificates()
+    # As the first process of a container it would not be ended by a signal that nobody handles; a
+    # bastion may wait here.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        settings = Settings.from_environment()
+        settings = read_settings()
         say(f"MLHub {__version__} as {settings.hub_name}, execution mode {settings.execution_mode}")
-        for warning in list_misspelt_variables(read_environment()):
+        for warning in list_misspelled_variables(read_environment()):
             say(f"Warning: {warning}")
         check_admin_password(settings)
         if settings.start_jhub and (sentence := explain_missing_engine(engine_socket(settings))):
             say(f"Warning: {sentence}")
         _raise_file_limit()
-        programs, own_pair = prepare(settings)
+        programs, own = prepare(settings)
         check_rendered(settings)
         if "--check" in arguments:
             say("The configuration is fine: " + ", ".join(program.name for program in programs))
             return 0
     except MLHubError as error:
-        for line in str(error).splitlines():
+        for line in error.numbered.splitlines():
             say(f"Error: {line}")
         return 1
     except subprocess.CalledProcessError as error:
-        say(f"Error: {Path(error.cmd[0]).name} ended with code {error.returncode}; the lines above say why.")
+        say(
+            f"Error: {Path(error.cmd[0]).name} ended with code {error.returncode}; the lines above"
+            " say why."
+        )
         return 1
-    hand_over(settings, programs, own_pair)
+    hand_over(settings, programs, own)
 
 
 def check_admin_password(settings: Settings) -> None:

@@ -1,6 +1,7 @@
 """Which account each program runs under, and how it gets there.
 
-As root every program gets an account of its own; otherwise (Kubernetes) all share the one that is there.
+As root every program gets an account of its own; otherwise (Kubernetes) all share the one that is
+there.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ class Account:
             path.chmod(mode)
 
     def wrap(self, command: list[str], groups: tuple[int, ...] = ()) -> list[str]:
-        """Return the command that runs ``command`` under this account, with no way to gain rights."""
+        """Return the command that runs ``command`` as this account, with no way to gain rights."""
         if os.geteuid() != 0:
             return command
         supplementary = [f"--groups={','.join(map(str, groups))}"] if groups else ["--clear-groups"]

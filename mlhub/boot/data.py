@@ -9,13 +9,12 @@ import shutil
 from pathlib import Path
 
 from mlhub.boot.accounts import Account
+from mlhub.boot.ownership import check_kept, give_kept, take_over
 from mlhub.errors import ConfigurationError
 from mlhub.settings import Settings
 
 # A new database and a backup of it; with less, the hub itself would die with a traceback.
 FREE_BYTES_MIN = 8 * 2**20
-# What boot or the hub keep here; anything else in the directory is left alone.
-KEPT = ("jupyterhub.sqlite*", "jupyterhub_cookie_secret", "proxy_auth_token", "setup-code", "ssl", "ssh", "trash", "backups", "audit")
 
 
 def prepare_data_dir(settings: Settings, hub: Account) -> Path:
@@ -27,10 +26,9 @@ def prepare_data_dir(settings: Settings, hub: Account) -> Path:
     try:
         data.mkdir(parents=True, exist_ok=True)
         if os.geteuid() == 0:
-            hub.own(data, 0o750)
-            for pattern in KEPT:
-                for path in data.glob(pattern):
-                    _own_tree(path, hub)
+            _give_to_hub(data, hub)
+        else:
+            check_kept(data)
         probe = data / f".write-{secrets.token_hex(4)}"
         probe.write_bytes(b"x" * 4096)
         probe.unlink()
@@ -39,9 +37,36 @@ def prepare_data_dir(settings: Settings, hub: Account) -> Path:
             raise OSError(errno.ENOSPC, f"less than {FREE_BYTES_MIN // 2**20} MiB are free")
     except OSError as error:
         raise ConfigurationError(
-            f"The data directory {data} can not be written ({error.strerror}). Mount a writable volume with free space, e.g. --volume jupyterhub_data:{data}"
+            f"The data directory {data} cannot be written ({error.strerror}). {_cure(settings)}"
         ) from error
     return data
+
+
+def _cure(settings: Settings) -> str:
+    if settings.mlhub_chart_values:
+        return (
+            "Have its volume writable, with free space: enlarge it by the chart's"
+            " hub.db.pvc.storage where its StorageClass allows that, or name another claim in"
+            " hub.db.pvc.existingClaim."
+        )
+    return (
+        "Mount a writable volume with free space, e.g. --volume"
+        f" jupyterhub_data:{settings.data_volume_container}"
+    )
+
+
+def _give_to_hub(data: Path, hub: Account) -> None:
+    try:
+        take_over(data, hub)
+        hub.own(data, 0o750)
+        give_kept(data, hub)
+    except PermissionError as error:
+        # Such as NFS that makes everybody one user.
+        raise ConfigurationError(
+            f"The files of {data} cannot be given to user {hub.uid} ({error.filename or data}:"
+            f" {error.strerror}). Let the volume have that owner, or run the container as the user"
+            f" who owns it, e.g. --user {data.stat().st_uid}."
+        ) from error
 
 
 def prepare_run_dir(settings: Settings) -> Path:
@@ -51,13 +76,17 @@ def prepare_run_dir(settings: Settings) -> Path:
         run.mkdir(parents=True, exist_ok=True)
         for entry in run.iterdir():
             shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
-        if os.geteuid() in (0, run.stat().st_uid):  # a volume of Kubernetes is somebody else's, and open to all
+        if os.geteuid() in (
+            0,
+            run.stat().st_uid,
+        ):  # a volume of Kubernetes is somebody else's, and open to all
             run.chmod(0o755)
         (run / ".write").mkdir()
         (run / ".write").rmdir()
     except OSError as error:
         raise ConfigurationError(
-            f"The run directory {run} can not be written ({error.strerror}). Mount a temporary file system there when the root file system is read-only."
+            f"The run directory {run} cannot be written ({error.strerror}). Mount a temporary file"
+            " system there when the root file system is read-only."
         ) from error
     return run
 
@@ -78,11 +107,3 @@ def write_private(file: Path, content: str | bytes, owner: Account, mode: int = 
         output.write(content.encode() if isinstance(content, str) else content)
     owner.own(temporary, mode)
     temporary.replace(file)
-
-
-def _own_tree(path: Path, owner: Account) -> None:
-    # Never through a symbolic link: a link planted in the volume must not hand out files of the image.
-    os.chown(path, owner.uid, owner.gid, follow_symlinks=False)
-    if path.is_dir() and not path.is_symlink():
-        for child in path.iterdir():
-            _own_tree(child, owner)

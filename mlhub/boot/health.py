@@ -1,6 +1,8 @@
-"""Tell whether everything that should run here answers. For Docker's HEALTHCHECK and the chart's probes.
+"""Return True if everything that should run here answers. For Docker's HEALTHCHECK and the chart's
+probes.
 
-Standard library only, so that it costs a few milliseconds; what to ask is in health.json, written by boot.
+Standard library only, so that it costs a few milliseconds; what to ask is in health.json, written
+by boot.
 """
 
 from __future__ import annotations
@@ -9,23 +11,28 @@ import json
 import os
 import socket
 import sys
-from pathlib import Path
 
 TIMEOUT_SECONDS = 3.0
 # As Settings reads it, which would take longer to import than everything else here.
-PROBES_FILE = Path(os.environ.get("MLHUB_RUN_DIR") or "/run/mlhub", "health.json")
+PROBES_FILE = os.path.join(os.environ.get("MLHUB_RUN_DIR") or "/run/mlhub", "health.json")
 
 
 def check_probe(probe: dict) -> str | None:
     """Return None when the program answers, else a sentence."""
     name = probe["name"]
     if "listens" in probe:
-        return None if _is_listening(probe["listens"]) else f"{name} does not listen on port {probe['listens']}"
+        return (
+            None
+            if _is_listening(probe["listens"])
+            else f"{name} does not listen on port {probe['listens']}"
+        )
     address = probe["address"]
     try:
         with _connect(address) as connection:
             if probe.get("path"):
-                request = f"GET {probe['path']} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+                request = (
+                    f"GET {probe['path']} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+                )
                 connection.sendall(request.encode())
             elif probe.get("ask"):
                 connection.sendall(probe["ask"].encode())
@@ -47,7 +54,8 @@ def check_all(probes: list[dict]) -> dict[str, str | None]:
 def main(arguments: list[str]) -> int:
     """Print what does not answer; exit 0 when everything does."""
     try:
-        probes = json.loads(PROBES_FILE.read_text())
+        with open(PROBES_FILE) as file:
+            probes = json.load(file)
     except (OSError, ValueError):
         print("still booting")
         return 1
@@ -65,7 +73,8 @@ def _is_listening(port: int) -> bool:
     # proc(5): local address as hexadecimal, state 0A is LISTEN.
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         try:
-            rows = Path(table).read_text().splitlines()[1:]
+            with open(table) as file:
+                rows = file.readlines()[1:]
         except OSError:
             continue
         if any(row.split()[1].endswith(f":{port:04X}") and row.split()[3] == "0A" for row in rows):

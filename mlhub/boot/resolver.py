@@ -1,4 +1,6 @@
-"""What the container's own resolver knows, for nginx, which reads no resolv.conf and knows no search domains."""
+"""What the container's own resolver knows, for nginx, which reads no resolv.conf and knows no
+search domains.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +12,18 @@ FILE = Path("/etc/resolv.conf")
 
 @dataclass(frozen=True)
 class Resolver:
-    """Hold the name servers (as nginx writes them), the search domains, and from how many dots on a name is complete."""
+    """Hold the name servers (as nginx writes them), the search domains, and from how many dots on a
+    name is complete.
+    """
 
     servers: tuple[str, ...] = ("127.0.0.1",)
     search: tuple[str, ...] = ()
     ndots: int = 1
 
     def complete(self, name: str) -> str:
-        """Return a name without dots as it is asked for first: in Kubernetes, in the pod's own namespace."""
+        """Return a name without dots as it is asked for first: in Kubernetes, in the pod's own
+        namespace.
+        """
         if "." in name or not self.search or self.ndots == 0:
             return name
         return f"{name}.{self.search[0]}"
@@ -35,5 +41,12 @@ def read_resolver(file: Path = FILE) -> Resolver:
         elif keyword in ("search", "domain"):
             search = [value.strip(".") for value in values if value.strip(".")]
         elif keyword == "options":
-            ndots = next((int(value[6:]) for value in values if value.startswith("ndots:") and value[6:].isdecimal()), ndots)
+            ndots = next(
+                (
+                    int(value[6:])
+                    for value in values
+                    if value.startswith("ndots:") and value[6:].isdecimal()
+                ),
+                ndots,
+            )
     return Resolver(tuple(servers) or Resolver.servers, tuple(search), ndots)

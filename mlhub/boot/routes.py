@@ -1,7 +1,8 @@
-"""Ask the hub for its routes, for this container's new proxy. The chart's startup probe: not ready before it has them.
+"""Ask the hub for its routes, for this container's new proxy. The chart's startup probe: not ready
+before it has them.
 
-The hub pushes to whoever asks with the token that both have, so it never sends that to an address that is somebody else's by now.
-Standard library only, as in health.py.
+The hub pushes to whoever asks with the token that both have, so it never sends that to an address
+that is somebody else's by now. Standard library only, as in health.py.
 """
 
 from __future__ import annotations
@@ -19,21 +20,30 @@ from mlhub.boot import health
 HUB_PORT, API_PORT = 8081, 8001
 # A connection, or DNS, may hang; the probe itself has ten seconds.
 ASK_SECONDS = 6.0
-# So long after the container's start a hub that is away is not waited for: what runs is reached through its proxy alone.
+# So long after the container's start a hub that is away is not waited for: what runs is reached
+# through its proxy alone.
 PATIENCE_SECONDS = 20.0
 
 
 def ask(hub_name: str, base_url: str, token: str) -> str:
-    """Let the hub push all its routes to this container; return an empty text once it has, else what is in the way."""
+    """Let the hub push all its routes to this container; return an empty text once it has, else
+    what is in the way.
+    """
     connection = http.client.HTTPConnection(hub_name, HUB_PORT, timeout=ASK_SECONDS)
     try:
         connection.connect()
         address = connection.sock.getsockname()[0]
         api_url = f"http://{f'[{address}]' if ':' in address else address}:{API_PORT}"
         headers = {"Authorization": f"token {token}", "Content-Type": "application/json"}
-        connection.request("POST", f"{base_url}hub/api/mlhub/routes", json.dumps({"api_url": api_url}), headers)
+        connection.request(
+            "POST", f"{base_url}hub/api/mlhub/routes", json.dumps({"api_url": api_url}), headers
+        )
         answer = connection.getresponse()
-        return "" if answer.status == 204 else f"The hub {hub_name} answers with status {answer.status}: {answer.read(500)!r}"
+        return (
+            ""
+            if answer.status == 204
+            else f"The hub {hub_name} answers with status {answer.status}: {answer.read(500)!r}"
+        )
     except (OSError, http.client.HTTPException) as error:
         return f"The hub {hub_name} does not answer ({getattr(error, 'strerror', None) or error})"
     finally:
@@ -51,7 +61,8 @@ def ask_in_time(*arguments: str) -> str:
 
 def read_age() -> float:
     """Return for how many seconds this container runs: since its first process was started."""
-    # proc(5): the 22nd field, in ticks since the machine's start; the second one, a name, may hold blanks.
+    # proc(5): the 22nd field, in ticks since the machine's start; the second one, a name, may hold
+    # blanks.
     ticks = int(Path("/proc/1/stat").read_text().rpartition(")")[2].split()[19])
     return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 

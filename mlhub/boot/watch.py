@@ -1,6 +1,7 @@
-"""Look every two seconds whether files changed, and have a short-lived process see to it.
+"""Look every two seconds whether a folder's files changed; have a short-lived process see to it.
 
-Standard library only: reading a certificate takes libraries that the supervisor, which stays, must not load.
+Standard library only: reading a certificate takes libraries that the supervisor, which stays, must
+not load.
 """
 
 from __future__ import annotations
@@ -8,36 +9,36 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Callable
-from typing import NamedTuple
+from collections import namedtuple
 
 CHECK_SECONDS = 2.0
 
 
-class Watch(NamedTuple):
-    """Name the files, and what to run with which environment when one of them changed."""
+class Watch(namedtuple("Watch", "folder command environment")):
+    """Name the folder, and what to run with which environment when a file in it changed."""
 
-    files: list[str]
-    command: list[str]
-    environment: dict[str, str]
+    __slots__ = ()
 
 
-def watch_files(watch: Watch, on_taken: Callable[[], None]) -> None:
-    """Never return; call ``on_taken`` each time that the files changed and the command ended with 0."""
-    seen = read_fingerprint(watch.files)
+def watch_files(watch: Watch) -> None:
+    """Never return; run the command each time that the folder's files changed."""
+    seen = read_fingerprint(watch.folder)
     while True:
         time.sleep(CHECK_SECONDS)
-        current = read_fingerprint(watch.files)
-        if current in (seen, None):
-            continue
-        seen = current
-        if subprocess.run(watch.command, env=watch.environment, stdin=subprocess.DEVNULL).returncode == 0:
-            on_taken()
+        current = read_fingerprint(watch.folder)
+        if current not in (seen, None):
+            seen = current
+            subprocess.run(watch.command, env=watch.environment, stdin=subprocess.DEVNULL)
 
 
-def read_fingerprint(files: list[str]) -> list[tuple[int, int, int]] | None:
-    """Return what changes when one of the files does; None while one is missing."""
+def read_fingerprint(folder: str) -> list[tuple[str, int, int, int]] | None:
+    """Return what changes when one of a folder's files does; None while one goes away."""
     try:
-        return [(status.st_mtime_ns, status.st_size, status.st_ino) for status in map(os.stat, files)]
+        return [
+            (name, status.st_mtime_ns, status.st_size, status.st_ino)
+            for name in sorted(os.listdir(folder))
+            if not name.startswith(".")
+            for status in [os.stat(os.path.join(folder, name))]
+        ]
     except OSError:
         return None

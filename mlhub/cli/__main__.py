@@ -3,55 +3,62 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 
 from mlhub import __version__
-from mlhub.cli.images import add_images_commands, run_images
-from mlhub.cli.policy import add_policy_commands, run_policy
-from mlhub.errors import MLHubError
+from mlhub.admin.doctor_cli import add_doctor_command
+from mlhub.admin.record_cli import add_audit_commands
+from mlhub.admin.users_cli import add_users_commands
+from mlhub.backends.registry import find_kind, list_kinds
+from mlhub.cleanup.backup_cli import add_backup_commands
+from mlhub.cleanup.cli import add_cleanup_command
+from mlhub.cleanup.trash_cli import add_trash_commands
+from mlhub.errors import MLHubError, SettingsError
+from mlhub.migration.cli import add_import_command
+from mlhub.options.model import ALL_OPTIONS
+from mlhub.options.option import Option
 from mlhub.settings import Settings
+from mlhub.workspaces.cli import add_policy_commands
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Make the parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="mlhub", description="Look after a hub from inside its container."
+    )
+    parser.add_argument("--version", action="version", version=f"MLHub {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    add_policy_commands(commands, find_options)
+    add_doctor_command(commands)
+    add_backup_commands(commands)
+    add_trash_commands(commands)
+    add_audit_commands(commands)
+    add_users_commands(commands)
+    add_cleanup_command(commands)
+    add_import_command(commands)
+    for kind in list_kinds():
+        if kind.add_commands:
+            kind.add_commands(commands)
+    return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; return the exit code."""
-    parser = argparse.ArgumentParser(prog="mlhub", description="Look after a hub from inside its container.")
-    parser.add_argument("--version", action="version", version=f"MLHub {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    guard = commands.add_parser("guard", help="the rules that keep workspaces off the Docker host")
-    guard.add_argument("action", choices=["install", "remove"])
-    add_images_commands(commands)
-    add_policy_commands(commands)
-    chosen = parser.parse_args(arguments)
+    chosen = make_parser().parse_args(arguments)
     try:
-        if chosen.command == "policy":
-            return run_policy(chosen)
-        if chosen.command == "images":
-            return run_images(chosen)
-        return asyncio.run(run_guard(chosen.action))
+        return int(chosen.run(chosen))
     except MLHubError as error:
-        print(f"mlhub: {error}", file=sys.stderr)
+        print(f"mlhub: {error.numbered}", file=sys.stderr)
         return 1
 
 
-async def run_guard(action: str) -> int:
-    """Put the host's rules in place, or take them away before this hub is removed for good."""
-    # Docker is imported where it is needed: other commands work without an engine.
-    from mlhub.backends.docker.engine import Engine
-    from mlhub.backends.docker.guard import ensure_guard, remove_guard
-    from mlhub.backends.docker.own import find_own_container
-
-    settings = Settings.load()
-    engine = Engine()
+def find_options() -> tuple[Option, ...]:
+    """Return the options of the backend that is chosen here, or all where none can be told."""
     try:
-        with engine.sentences():
-            container = await find_own_container(engine)
-        if container is None:
-            raise MLHubError("This is no container of the engine that it speaks to. Run it as: docker exec <hub> mlhub guard remove")
-        act = ensure_guard if action == "install" else remove_guard
-        return 0 if await act(engine, settings.hub_name, container["Image"]) else 1
-    finally:
-        engine.close()
+        options = find_kind(Settings.load().execution_mode).options
+    except SettingsError:
+        options = None
+    return ALL_OPTIONS if options is None else options
 
 
 if __name__ == "__main__":

@@ -36,11 +36,16 @@ make_image() { # NAME FOLDER ENTRYPOINT: an image of one layer, imported
 }
 
 load() { # IMAGE…
-    local image id
+    local image id name same
     for image; do
         id=$(docker image inspect --format '{{.Id}}' "$image")
-        if has_image "$image" "$id"; then
+        name=$(full_name "$image")
+        same=$(list_same "$id")
+        if grep -qxF "$name" <<<"$same"; then
             echo "$image is there already"
+        elif [[ -n $same ]]; then
+            echo "$image is there already, under another name"
+            ctr images tag --force "${same%%$'\n'*}" "$name" >/dev/null
         else
             echo "$image ..."
             docker save "$image" | ctr images import - >/dev/null
@@ -48,12 +53,20 @@ load() { # IMAGE…
     done
 }
 
-has_image() { # NAME ID: Kubernetes' part of containerd keeps every image under its ID, too; the name must lead to the same
+full_name() { # NAME: as containerd writes it
     local name=$1
     [[ ${name##*/} == *:* ]] || name=$name:latest
     [[ $name == */* ]] || name=library/$name
     [[ ${name%%/*} == *[.:]* || ${name%%/*} == localhost ]] || name=docker.io/$name
-    ctr images ls | awk -v name="$name" -v id="$2" '$1 == name {named = $3} $1 == id {there = $3} END {exit !(named != "" && named == there)}'
+    echo "$name"
+}
+
+list_same() { # ID: the names of which what they lead to has the ID as its configuration
+    local name digest
+    # Not by the name that Kubernetes' part of containerd gives to each ID: an image that comes under a name that is there gets none.
+    ctr images ls | awk 'NR > 1 && $1 ~ /:/ && $1 !~ /^sha256:/ {print $1, $3}' | while read -r name digest; do
+        if ctr content get "$digest" | tr -d ' \n' | grep -q "\"digest\":\"$1\""; then echo "$name"; fi
+    done
 }
 
 remove_containers() {

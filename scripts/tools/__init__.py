@@ -1,1 +1,3 @@
-"""What the scripts beside this folder share. Standard library only: it runs before anything is installed."""
+"""What the scripts beside this folder share. Standard library only: it runs before anything is
+installed.
+"""

@@ -1,22 +1,34 @@
-"""Build every image of the product, and those that its tests need."""
+"""Build the product's images, and those of its tests; ``--all``: the larger workspaces, too."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
 
-from tools.console import main_with_sentences
+from tools.console import ToolError, main_with_sentences
 from tools.engine import ensure_engine
-from tools.images import HUB, TEST_POSTGRES, TEST_STACKS, TEST_WORKSPACE, WORKSPACE, ensure_image, print_layers
+from tools.images import (
+    HUB,
+    TEST_POSTGRES,
+    TEST_STACKS,
+    TEST_WORKSPACE,
+    VARIANTS,
+    WORKSPACE,
+    ensure_image,
+    print_layers,
+)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Build and print sizes."""
+    if unknown := set(arguments) - {"--all", "--force"}:
+        raise ToolError(f"{min(unknown)} is no option. Usage: ./scripts/build [--all] [--force]")
     ensure_engine()
-    for image in (HUB, WORKSPACE, TEST_WORKSPACE, TEST_STACKS, TEST_POSTGRES):
+    product = (HUB, WORKSPACE, *(VARIANTS if "--all" in arguments else ()))
+    for image in (*product, TEST_WORKSPACE, TEST_STACKS, TEST_POSTGRES):
         if not ensure_image(image, force="--force" in arguments):
             print(f"{image.tag} is up to date")
-    for image in (HUB, WORKSPACE):
+    for image in product:
         print_layers(image.tag)
     return 0
 

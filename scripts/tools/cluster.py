@@ -1,6 +1,8 @@
-"""A Kubernetes to develop and test against: the caller's, one of kind or k3d, or a real one made on this machine.
+"""A Kubernetes to develop and test against: the caller's, one of kind or k3d, or a real one made on
+this machine.
 
-Whatever it is, it is used through ``ensure_cluster``; what the caller's KUBECONFIG names is never stopped or changed.
+Whatever it is, it is used through ``ensure_cluster``; what the caller's KUBECONFIG names is never
+stopped or changed.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from pathlib import Path
 
 from tools.console import CACHE, ToolError, main_with_sentences, read, run, stage
 from tools.engine import find_engine, install_packages
+from tools.images import WORKSPACE, make_chart_image
 from tools.programs import CLIENTS, SOURCES, ensure_programs, locked
 
 NAME = "mlhub-test"
@@ -29,7 +32,7 @@ COMMANDS = {
     "conntrack": "conntrack",
     "openssl": "openssl",
 }
-USAGE = "Usage: ./scripts/cluster up | load IMAGE… | status | down"
+USAGE = "Usage: ./scripts/cluster up | load [IMAGE…] | status | down"
 
 
 @dataclass(frozen=True)
@@ -43,22 +46,25 @@ class Cluster:
     node_address: str
 
     def make_environment(self) -> dict[str, str]:
-        """Return what to set in an environment so that `kubectl` and `helm` are for this cluster."""
+        """Return what to set in an environment so `kubectl` and `helm` are for this cluster."""
         folders = dict.fromkeys([str(self.kubectl.parent), str(self.helm.parent)])
-        return {"KUBECONFIG": str(self.kubeconfig), "PATH": os.pathsep.join([*folders, os.environ.get("PATH", "")])}
+        return {
+            "KUBECONFIG": str(self.kubeconfig),
+            "PATH": os.pathsep.join([*folders, os.environ.get("PATH", "")]),
+        }
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run one command."""
     command, *rest = arguments or [""]
-    if command not in ("up", "load", "status", "down") or bool(rest) != (command == "load"):
+    if command not in ("up", "load", "status", "down") or (rest and command != "load"):
         raise ToolError(USAGE)
     if command == "up":
         cluster = ensure_cluster()
         print(f"Kubernetes answers. To use it: export KUBECONFIG={cluster.kubeconfig}")
         print(f"  kubectl: {cluster.kubectl}\n  helm:    {cluster.helm}")
     elif command == "load":
-        load_images(rest)
+        load_images(rest or [make_chart_image(), WORKSPACE.tag])
     elif command == "status":
         return show_status()
     else:
@@ -98,7 +104,11 @@ def own_kubeconfig(kind: str) -> Path:
 def find_cluster(kind: str) -> Cluster:
     """Return the cluster of that kind after it answered."""
     kubeconfig = Path(os.environ["KUBECONFIG"]) if kind == "given" else own_kubeconfig(kind)
-    there = {} if kind == "local" else {name: Path(path) for name in CLIENTS if (path := shutil.which(name))}
+    there = (
+        {}
+        if kind == "local"
+        else {name: Path(path) for name in CLIENTS if (path := shutil.which(name))}
+    )
     missing = [name for name in CLIENTS if name not in there]
     programs = {**there, **{name: ensure_programs(missing) / name for name in missing}}
     kubectl = programs["kubectl"]
@@ -108,18 +118,43 @@ def find_cluster(kind: str) -> Cluster:
     )  # fmt: skip
     if not address:
         raise ToolError(
-            f"KUBECONFIG={str(kubeconfig)!r}: this cluster does not answer `kubectl get nodes`. Start it, or unset KUBECONFIG for one that is made here."
+            f"KUBECONFIG={str(kubeconfig)!r}: this cluster does not answer `kubectl get nodes`. "
+            "Start it, or unset KUBECONFIG for one that is made here."
         )
     return Cluster(kind, kubeconfig, kubectl, programs["helm"], address)
 
 
 def start_in_engine(kind: str) -> str:
-    """Start a cluster by kind or k3d and return its kind; where the engine does not let it run, that is the local one."""
+    """Start a cluster by kind or k3d and return its kind; where the engine does not let it run,
+    that is the local one.
+    """
     kubeconfig = own_kubeconfig(kind)
-    there = {"kind": ("kind", "get", "kubeconfig", "--name", NAME), "k3d": ("k3d", "kubeconfig", "get", NAME)}[kind]
+    there = {
+        "kind": ("kind", "get", "kubeconfig", "--name", NAME),
+        "k3d": ("k3d", "kubeconfig", "get", NAME),
+    }[kind]
     create = {
-        "kind": ("kind", "create", "cluster", "--name", NAME, "--wait", "120s", "--kubeconfig", kubeconfig),
-        "k3d": ("k3d", "cluster", "create", NAME, "--wait", "--timeout", "180s", "--kubeconfig-update-default=false"),
+        "kind": (
+            "kind",
+            "create",
+            "cluster",
+            "--name",
+            NAME,
+            "--wait",
+            "120s",
+            "--kubeconfig",
+            kubeconfig,
+        ),
+        "k3d": (
+            "k3d",
+            "cluster",
+            "create",
+            NAME,
+            "--wait",
+            "--timeout",
+            "180s",
+            "--kubeconfig-update-default=false",
+        ),
     }[kind]
     content = read(*there)
     if not content:
@@ -138,7 +173,13 @@ def start_in_engine(kind: str) -> str:
 
 def delete_from_engine(kind: str) -> None:
     """Delete our cluster of kind or k3d."""
-    read(*{"kind": ("kind", "delete", "cluster", "--name", NAME), "k3d": ("k3d", "cluster", "delete", NAME)}[kind], timeout=120)
+    read(
+        *{
+            "kind": ("kind", "delete", "cluster", "--name", NAME),
+            "k3d": ("k3d", "cluster", "delete", NAME),
+        }[kind],
+        timeout=120,
+    )
     own_kubeconfig(kind).unlink(missing_ok=True)
 
 
@@ -146,12 +187,20 @@ def start_local() -> None:
     """Bring up the real one-node cluster of scripts/local-cluster, or what of it does not run."""
     if os.geteuid() != 0:
         raise ToolError(
-            "Only root can start a Kubernetes on this machine. Set KUBECONFIG, or install kind or k3d beside a container engine."
+            "Only root can start a Kubernetes on this machine. Set KUBECONFIG, or install kind or "
+            "k3d beside a container engine."
         )
     programs = ensure_programs()
     path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-    missing = [package for command, package in COMMANDS.items() if not shutil.which(command, path=path)]
-    install_packages(*missing, "containernetworking-plugins", "busybox-static", why="the local Kubernetes is made of them")
+    missing = [
+        package for command, package in COMMANDS.items() if not shutil.which(command, path=path)
+    ]
+    install_packages(
+        *missing,
+        "containernetworking-plugins",
+        "busybox-static",
+        why="the local Kubernetes is made of them",
+    )
     with stage("Starting the local Kubernetes"):
         log = CACHE / "local-cluster.log"
         run(LOCAL, "up", programs, log=log)
@@ -162,14 +211,23 @@ def load_images(images: Sequence[str]) -> None:
     """Make the engine's images usable by pods; what the cluster has already is skipped."""
     kind = find_kind()
     if kind == "given":
-        print("Images are not loaded into the cluster of KUBECONFIG: it must be able to pull them, or have them.")
+        print(
+            "Images are not loaded into the cluster of KUBECONFIG: it must be able to pull them, "
+            "or have them."
+        )
         return
     if not own_kubeconfig(kind).exists():
         raise ToolError("No cluster is up. ./scripts/cluster up starts one.")
     for image in images:
         if read("docker", "image", "inspect", image) is None:
-            raise ToolError(f"The container engine has no image {image!r}. ./scripts/build makes the product's images.")
-    command = {"kind": ("kind", "load", "docker-image", "--name", NAME), "k3d": ("k3d", "image", "import", "--cluster", NAME)}
+            raise ToolError(
+                f"The container engine has no image {image!r}. ./scripts/build makes the product's "
+                "images."
+            )
+    command = {
+        "kind": ("kind", "load", "docker-image", "--name", NAME),
+        "k3d": ("k3d", "image", "import", "--cluster", NAME),
+    }
     with stage(f"Loading {', '.join(images)}"):
         run(*command.get(kind, (LOCAL, "load")), *images)
 
@@ -186,7 +244,16 @@ def show_status() -> int:
         return 0
     cluster = find_cluster(kind)
     print(f"Kind of cluster: {kind}, KUBECONFIG={cluster.kubeconfig}", flush=True)
-    run(cluster.kubectl, "--kubeconfig", cluster.kubeconfig, "get", "nodes,pods", "--all-namespaces", "--output", "wide")
+    run(
+        cluster.kubectl,
+        "--kubeconfig",
+        cluster.kubeconfig,
+        "get",
+        "nodes,pods",
+        "--all-namespaces",
+        "--output",
+        "wide",
+    )
     return 0
 
 
@@ -195,7 +262,8 @@ def remove_cluster() -> None:
     kind = find_kind()
     if kind == "given":
         raise ToolError(
-            f"KUBECONFIG={os.environ['KUBECONFIG']!r} is a cluster of yours and stays. Unset it to remove one that was made here."
+            f"KUBECONFIG={os.environ['KUBECONFIG']!r} is a cluster of yours and stays. Unset it to "
+            "remove one that was made here."
         )
     if kind == "local" and LOCAL_KUBECONFIG.parent.exists():
         with locked("cluster"), stage("Removing the local Kubernetes"):

@@ -11,7 +11,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-CACHE = Path(os.environ.get("MLHUB_CACHE") or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlhub")
+CACHE = Path(
+    os.environ.get("MLHUB_CACHE")
+    or Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlhub"
+)
 
 
 class ToolError(Exception):
@@ -31,8 +34,15 @@ def stage(title: str) -> Iterator[None]:
     print(f"    {time.monotonic() - began:.1f} s", flush=True)
 
 
-def run(*command: str | Path, quiet: bool = False, log: Path | None = None, env: dict[str, str] | None = None, cwd: Path = ROOT) -> None:
-    """Run a command to its end; with ``log`` its output goes to that file and is shown only on failure.
+def run(
+    *command: str | Path,
+    quiet: bool = False,
+    log: Path | None = None,
+    env: dict[str, str] | None = None,
+    cwd: Path = ROOT,
+) -> None:
+    """Run a command to its end; with ``log`` its output goes to that file and is shown only on
+    failure.
 
     Raises ``ToolError`` with the last lines of output when it fails.
     """
@@ -45,16 +55,35 @@ def run(*command: str | Path, quiet: bool = False, log: Path | None = None, env:
     log = log or CACHE / "last-command.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
-        result = subprocess.run(words, cwd=cwd, env=env, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        result = subprocess.run(
+            words,
+            cwd=cwd,
+            env=env,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+        )
     if result.returncode:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-30:])
-        raise ToolError(f"{tail}\n`{' '.join(words)}` ended with code {result.returncode}. All of its output: {log}")
+        raise ToolError(
+            f"{tail}\n`{' '.join(words)}` ended with code {result.returncode}. All of its output:"
+            f" {log}"
+        )
 
 
-def read(*command: str | Path, timeout: float = 60, env: dict[str, str] | None = None) -> str | None:
+def read(
+    *command: str | Path, timeout: float = 60, env: dict[str, str] | None = None
+) -> str | None:
     """Return a command's output, or None when it fails or does not exist."""
     try:
-        result = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=timeout, env=env, cwd=ROOT)
+        result = subprocess.run(
+            [str(word) for word in command],
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env=env,
+            cwd=ROOT,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return result.stdout.strip() if result.returncode == 0 else None

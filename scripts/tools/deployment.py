@@ -1,4 +1,7 @@
-"""The hub on this machine: start it, stop it, look at it. Data is kept unless purging is asked for."""
+"""The hub on this machine: start it, stop it, look at it.
+
+Data is kept unless purging is asked for.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,13 @@ def up(arguments: Sequence[str]) -> int:
         if not ensure_image(image):
             print(f"{image.tag} is up to date")
     wanted = make_mark(ensure_key(), command, handover, image_id(HUB.tag))
-    state = read("docker", "inspect", "--format", f'{{{{.State.Running}}}} {{{{index .Config.Labels "{SETTINGS_LABEL}"}}}}', name)
+    state = read(
+        "docker",
+        "inspect",
+        "--format",
+        f'{{{{.State.Running}}}} {{{{index .Config.Labels "{SETTINGS_LABEL}"}}}}',
+        name,
+    )
     if state == f"true {wanted}":
         print(f"The hub {name} runs already, with these settings.")
     else:
@@ -36,8 +45,14 @@ def up(arguments: Sequence[str]) -> int:
             with stage(f"Replacing the hub container {name} (workspaces and data stay)"):
                 run("docker", "rm", "--force", name, quiet=True)
         with stage(f"Starting the hub {name}"):
-            labelled = [*command[:2], "--detach", "--label", f"{SETTINGS_LABEL}={wanted}", *command[2:]]
-            start_container(name, port, labelled, handover.variables)
+            labeled = [
+                *command[:2],
+                "--detach",
+                "--label",
+                f"{SETTINGS_LABEL}={wanted}",
+                *command[2:],
+            ]
+            start_container(name, port, labeled, handover.variables)
             wait_until_healthy(name)
     print_welcome(name, port)
     return 0
@@ -47,7 +62,9 @@ def down(arguments: Sequence[str]) -> int:
     """Remove the hub and its workspaces' containers and networks; with --purge the data as well."""
     unknown = set(arguments) - {"--purge"}
     if unknown:
-        raise ToolError(f"{' '.join(sorted(unknown))} is not an option. Usage: ./scripts/down [--purge]")
+        raise ToolError(
+            f"{' '.join(sorted(unknown))} is not an option. Usage: ./scripts/down [--purge]"
+        )
     require_engine()
     name = hub_name()
     with stage(f"Removing the hub {name} and its workspaces' containers"):
@@ -56,22 +73,27 @@ def down(arguments: Sequence[str]) -> int:
             # While the hub's image is still there, let it take its rules off the host.
             read("docker", "exec", name, "mlhub", "guard", "remove")
             run("docker", "rm", "--force", name, quiet=True)
-        remove_labelled("container", name, "rm", "--force")
-        remove_labelled("network", name, "rm")
+        remove_labeled("container", name, "rm", "--force")
+        remove_labeled("network", name, "rm")
     if "--purge" in arguments:
         with stage("Removing all data: the hub's database and every workspace's files"):
-            remove_labelled("volume", name, "rm")
+            remove_labeled("volume", name, "rm")
             if read("docker", "volume", "inspect", data_volume(name)):
                 run("docker", "volume", "rm", data_volume(name), quiet=True)
     else:
-        print("Data is kept. ./scripts/up starts again where you were; ./scripts/down --purge removes it.")
+        print(
+            "Data is kept. ./scripts/up starts again where you were; ./scripts/down --purge "
+            "removes it."
+        )
     return 0
 
 
 def logs(arguments: Sequence[str]) -> int:
     """Show the hub's log."""
     require_engine()
-    os.execvp("docker", ["docker", "logs", *(arguments or ["--tail", "200", "--follow"]), hub_name()])
+    os.execvp(
+        "docker", ["docker", "logs", *(arguments or ["--tail", "200", "--follow"]), hub_name()]
+    )
 
 
 def status(arguments: Sequence[str]) -> int:
@@ -82,29 +104,45 @@ def status(arguments: Sequence[str]) -> int:
         "docker",
         "inspect",
         "--format",
-        "{{.State.Status}}, {{if .State.Health}}{{.State.Health.Status}}{{else}}no health check{{end}}, since {{.State.StartedAt}}, {{.Config.Image}}",
+        "{{.State.Status}}, {{if .State.Health}}{{.State.Health.Status}}"
+        "{{else}}no health check{{end}}, since {{.State.StartedAt}}, {{.Config.Image}}",
         name,
     )
     print(f"hub {name}: {state or 'not there. ./scripts/up starts it.'}")
     if state:
         # Its exit code says that something does not answer; what it prints says what.
         answers = (
-            read("sh", "-c", 'docker exec "$1" python -m mlhub.boot.health --verbose 2>&1 || true', "sh", name)
+            read(
+                "sh",
+                "-c",
+                'docker exec "$1" python -m mlhub.boot.health --verbose 2>&1 || true',
+                "sh",
+                name,
+            )
             or "nothing answers: ./scripts/logs"
         )
         print("\n".join(f"  {line}" for line in answers.splitlines()))
     workspaces = read(
-        "docker", "ps", "--all", "--filter", f"label=mlhub.origin={name}", "--format", "  {{.Names}}: {{.Status}}, {{.Image}}"
+        "docker",
+        "ps",
+        "--all",
+        "--filter",
+        f"label=mlhub.origin={name}",
+        "--format",
+        "  {{.Names}}: {{.Status}}, {{.Image}}",
     )
     print(f"workspaces:\n{workspaces}" if workspaces else "workspaces: none")
     return 0 if state else 1
 
 
 def make_run_command(name: str, port: int, data: str, handover: Handover) -> list[str]:
-    """Return the documented `docker run` with everything that is handed over; values are in its environment, not in its words."""
+    """Return the documented `docker run` with everything that is handed over; values are in its
+    environment, not in its words.
+    """
     command = ["docker", "run", "--name", name, "--restart", "unless-stopped"]
     command += ["--publish", f"{port}:8080", "--sysctl", "net.ipv4.ip_forward=0"]
-    # At /data in any case: the image declares a volume there, and each container would leave behind one of its own.
+    # At /data in any case: the image declares a volume there, and each container would leave behind
+    # one of its own.
     places = [f"{data_volume(name)}:{place}" for place in dict.fromkeys(["/data", data])]
     for mount in (*places, *handover.mounts):
         command += ["--volume", mount]
@@ -121,7 +159,8 @@ def start_container(name: str, port: int, command: list[str], variables: dict[st
         read("docker", "rm", "--force", name)
         if re.search(r"port is already allocated|address already in use", str(error)):
             raise ToolError(
-                f"MLHUB_PORT={port} is taken by another program. Free it, or choose another: MLHUB_PORT={port + 1} ./scripts/up"
+                f"MLHUB_PORT={port} is taken by another program. Free it, or choose another: "
+                f"MLHUB_PORT={port + 1} ./scripts/up"
             ) from None
         raise
 
@@ -132,20 +171,32 @@ def wait_until_healthy(name: str, seconds: float = 120) -> None:
     while time.monotonic() < deadline:
         if read("docker", "exec", name, "python", "-I", "-m", "mlhub.boot.health") is not None:
             return
-        state = read("docker", "inspect", "--format", "{{.State.Status}} {{.RestartCount}}", name) or "gone 0"
+        state = (
+            read("docker", "inspect", "--format", "{{.State.Status}} {{.RestartCount}}", name)
+            or "gone 0"
+        )
         if state.split()[0] not in ("running", "created") or int(state.split()[1]) > 0:
             break
         time.sleep(0.25)
     # Kept for its log, but not started again and again.
     read("docker", "stop", name)
     log = read("sh", "-c", 'docker logs --tail 40 "$1" 2>&1', "sh", name) or ""
-    raise ToolError(f"{log}\nThe hub did not become healthy. Its last lines are above; ./scripts/logs shows all of them.")
+    raise ToolError(
+        f"{log}\nThe hub did not become healthy. Its last lines are above; ./scripts/logs shows "
+        "all of them."
+    )
 
 
 def print_welcome(name: str, port: int) -> None:
     """Print the address and, until an administrator exists, the one-time link."""
-    host = next(iter(filter(None, os.environ.get("MLHUB_HOSTNAMES", "").split(","))), "localhost").strip()
-    scheme = "https" if (os.environ.get("SSL_ENABLED") or "").lower() in ("true", "on", "1", "yes") else "http"
+    host = next(
+        iter(filter(None, os.environ.get("MLHUB_HOSTNAMES", "").split(","))), "localhost"
+    ).strip()
+    scheme = (
+        "https"
+        if (os.environ.get("SSL_ENABLED") or "").lower() in ("true", "on", "1", "yes")
+        else "http"
+    )
     base = os.environ.get("MLHUB_BASE_URL", "/").strip("/")
     address = f"{scheme}://{host}:{port}/{base + '/' if base else ''}"
     print(f"\nMLHub answers at {address}")
@@ -154,7 +205,7 @@ def print_welcome(name: str, port: int) -> None:
         print(f"Set up the administrator (this link works once): {address}hub/signup?setup={code}")
 
 
-def remove_labelled(kind: str, name: str, *command: str) -> None:
+def remove_labeled(kind: str, name: str, *command: str) -> None:
     """Remove the engine's objects of one kind that carry this hub's label."""
     words = ["docker", kind, "ls", "--quiet", "--filter", f"label=mlhub.origin={name}"]
     if kind == "container":
@@ -166,9 +217,18 @@ def remove_labelled(kind: str, name: str, *command: str) -> None:
 
 def refuse_foreign_container(name: str) -> None:
     """Refuse to replace a container of this name that is not a hub."""
-    image = read("docker", "inspect", "--format", '{{index .Config.Labels "org.opencontainers.image.title"}}', name)
+    image = read(
+        "docker",
+        "inspect",
+        "--format",
+        '{{index .Config.Labels "org.opencontainers.image.title"}}',
+        name,
+    )
     if image != "MLHub":
-        raise ToolError(f"There is a container {name!r} on this engine that is not a hub. Remove it, or choose another HUB_NAME.")
+        raise ToolError(
+            f"There is a container {name!r} on this engine that is not a hub. Remove it, or choose "
+            "another HUB_NAME."
+        )
 
 
 def require_engine() -> None:
@@ -196,7 +256,9 @@ def public_port() -> int:
     """Return the public port on this machine."""
     value = os.environ.get("MLHUB_PORT") or "8080"
     if not value.isdigit() or not 0 < int(value) < 65536:
-        raise ToolError(f"MLHUB_PORT={value!r} is not a port (1-65535). Write e.g. MLHUB_PORT=8081 ./scripts/up")
+        raise ToolError(
+            f"MLHUB_PORT={value!r} is not a port (1-65535). Write e.g. MLHUB_PORT=8081 ./scripts/up"
+        )
     return int(value)
 
 

@@ -17,12 +17,15 @@ MINIMUM_API = (1, 41)
 
 
 def ensure_engine() -> str:
-    """Return the version of an engine that answers, installing and starting one if there is none."""
+    """Return the version of an engine that answers; install and start one if there is none."""
     version = find_engine()
     if version:
         return version
     if os.environ.get("DOCKER_HOST"):
-        raise ToolError(f"DOCKER_HOST={os.environ['DOCKER_HOST']!r} does not answer. Start that engine or unset DOCKER_HOST.")
+        raise ToolError(
+            f"DOCKER_HOST={os.environ['DOCKER_HOST']!r} does not answer. Start that engine or "
+            "unset DOCKER_HOST."
+        )
     if not shutil.which("dockerd"):
         install_packages("docker.io", "iptables", why="no container engine answers here")
     with stage("Starting the container engine"):
@@ -35,23 +38,37 @@ def ensure_engine() -> str:
 
 def find_engine() -> str | None:
     """Return the engine's version, or None when none answers."""
-    answer = read("docker", "version", "--format", "{{.Server.Version}} {{.Server.APIVersion}}", timeout=20)
+    answer = read(
+        "docker", "version", "--format", "{{.Server.Version}} {{.Server.APIVersion}}", timeout=20
+    )
     if not answer:
         return None
     version, api = answer.split()
     if tuple(int(part) for part in api.split(".")) < MINIMUM_API:
-        raise ToolError(f"The container engine {version} (API {api}) is too old. MLHub needs Docker 20.10 (API 1.41) or newer.")
+        raise ToolError(
+            f"The container engine {version} (API {api}) is too old. MLHub needs Docker 20.10 "
+            "(API 1.41) or newer."
+        )
     return version
 
 
 def start_engine() -> None:
     """Start dockerd in the background, in a session of its own."""
     if os.geteuid() != 0:
-        raise ToolError("No container engine answers and only root can start one. Start Docker, then run this again.")
+        raise ToolError(
+            "No container engine answers and only root can start one. Start Docker, then run this "
+            "again."
+        )
     CACHE.mkdir(parents=True, exist_ok=True)
     log = CACHE / "dockerd.log"
     with log.open("ab") as output:
-        process = subprocess.Popen(["dockerd"], stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+        process = subprocess.Popen(
+            ["dockerd"],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if read("docker", "info", "--format", "{{.ID}}", timeout=10):
@@ -73,9 +90,19 @@ def install_packages(*names: str, why: str) -> None:
     with stage(f"Installing {' '.join(missing)} ({why})"):
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         run("apt-get", "update", quiet=True, env=environment)
-        run("apt-get", "install", "-y", "--no-install-recommends", *missing, quiet=True, env=environment)
+        run(
+            "apt-get",
+            "install",
+            "-y",
+            "--no-install-recommends",
+            *missing,
+            quiet=True,
+            env=environment,
+        )
 
 
 def is_installed(package: str) -> bool:
-    """Tell whether a Debian package is installed."""
-    return (read("dpkg-query", "--show", "--showformat=${db:Status-Status}", package) or "") == "installed"
+    """Return True if a Debian package is installed."""
+    return (
+        read("dpkg-query", "--show", "--showformat=${db:Status-Status}", package) or ""
+    ) == "installed"

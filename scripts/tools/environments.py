@@ -21,7 +21,9 @@ def ensure_environment(lock: Path, *, what: str) -> Path:
         return python
     with stage(f"Installing {what}"):
         shutil.rmtree(folder, ignore_errors=True)
-        if subprocess.run([sys.executable, "-m", "venv", str(folder)], capture_output=True).returncode:
+        if subprocess.run(
+            [sys.executable, "-m", "venv", str(folder)], capture_output=True
+        ).returncode:
             shutil.rmtree(folder, ignore_errors=True)
             install_packages("python3-venv", why=f"{what} needs a virtual environment")
             run(sys.executable, "-m", "venv", folder, quiet=True)

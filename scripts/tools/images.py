@@ -42,14 +42,35 @@ HUB = Image(
         "mlhubspawner",
         "resources",
         "docker/requirements/hub.txt",
+        "docker/requirements/ldap.txt",
         "docker/proxy",
         "docker/ssh-bundle",
         "docker/bastion",
     ),
 )
-WORKSPACE = Image("mltooling/ml-workspace:latest", "docker/workspace/Dockerfile", ("docker/workspace", "docker/requirements/workspace.txt"))
-TEST_WORKSPACE = Image("mlhub-test-workspace:latest", "docker/test-workspace/Dockerfile", ("docker/test-workspace",))
-TEST_POSTGRES = Image("mlhub-test-postgres:latest", "docker/test-postgres/Dockerfile", ("docker/test-postgres",))
+WORKSPACE = Image(
+    "mltooling/mlhub-workspace:latest",
+    "docker/workspace/Dockerfile",
+    ("docker/workspace", "docker/requirements/workspace.txt"),
+)
+# Larger workspaces, each on the small one.
+VARIANTS = tuple(
+    Image(
+        f"mltooling/mlhub-workspace-{name}:latest",
+        f"docker/workspace-{name}/Dockerfile",
+        (f"docker/workspace-{name}", *locks, *WORKSPACE.inputs),
+    )
+    for name, locks in {
+        "science": ("docker/requirements/science.txt",),
+        "r": (),
+    }.items()
+)
+TEST_WORKSPACE = Image(
+    "mlhub-test-workspace:latest", "docker/test-workspace/Dockerfile", ("docker/test-workspace",)
+)
+TEST_POSTGRES = Image(
+    "mlhub-test-postgres:latest", "docker/test-postgres/Dockerfile", ("docker/test-postgres",)
+)
 # Its packages are those of the workspace image, so it changes with that one.
 TEST_STACKS = Image(
     "mlhub-test-stacks:latest",
@@ -64,8 +85,14 @@ def ensure_base_image() -> str:
         return BASE_IMAGE
     if read("docker", "pull", "--quiet", BASE_IMAGE, timeout=300):
         return BASE_IMAGE
-    install_packages("debootstrap", why=f"{BASE_IMAGE} is neither here nor to be pulled, so it is made from Debian packages")
-    with stage(f"Making {BASE_IMAGE} from Debian packages"), tempfile.TemporaryDirectory(prefix="mlhub-base-") as folder:
+    install_packages(
+        "debootstrap",
+        why=f"{BASE_IMAGE} is neither here nor to be pulled, so it is made from Debian packages",
+    )
+    with (
+        stage(f"Making {BASE_IMAGE} from Debian packages"),
+        tempfile.TemporaryDirectory(prefix="mlhub-base-") as folder,
+    ):
         root = Path(folder) / "root"
         run("debootstrap", "--variant=minbase", "trixie", root, _find_mirror(), quiet=True)
         for superfluous in (
@@ -81,7 +108,8 @@ def ensure_base_image() -> str:
         for needed in ("var/cache/apt/archives/partial", "var/lib/apt/lists/partial", "var/log"):
             (root / needed).mkdir(parents=True, exist_ok=True)
         (root / "etc/dpkg/dpkg.cfg.d/docker").write_text(
-            "force-unsafe-io\npath-exclude /usr/share/doc/*\npath-exclude /usr/share/man/*\npath-exclude /usr/share/locale/*\n"
+            "force-unsafe-io\npath-exclude /usr/share/doc/*\npath-exclude"
+            " /usr/share/man/*\npath-exclude /usr/share/locale/*\n"
         )
         archive = Path(folder) / "base.tar"
         run("tar", "-C", root, "-cf", archive, ".", quiet=True)
@@ -90,45 +118,88 @@ def ensure_base_image() -> str:
 
 
 def ensure_build_image() -> str:
-    """Return an image for the build stages: the base image, with this machine's CA bundle where it names one."""
+    """Return an image for the build stages: the base image, with this machine's CA bundle where it
+    names one.
+    """
     bundle = next(
-        (os.environ[name] for name in ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS") if os.environ.get(name)),
+        (
+            os.environ[name]
+            for name in ("SSL_CERT_FILE", "PIP_CERT", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
+            if os.environ.get(name)
+        ),
         None,
     )
     if not bundle or not Path(bundle).is_file():
         return BASE_IMAGE
     target = "/etc/ssl/certs/ca-certificates.crt"
     base_id = read("docker", "image", "inspect", "--format", "{{.Id}}", BASE_IMAGE) or ""
-    tag = "mlhub-build-base:" + hashlib.sha256(base_id.encode() + Path(bundle).read_bytes()).hexdigest()[:12]
+    tag = (
+        "mlhub-build-base:"
+        + hashlib.sha256(base_id.encode() + Path(bundle).read_bytes()).hexdigest()[:12]
+    )
     if read("docker", "image", "inspect", "--format", "{{.Id}}", tag):
         return tag
-    with stage("Preparing the build stages for this machine's certificates"), tempfile.TemporaryDirectory(prefix="mlhub-ca-") as folder:
+    with (
+        stage("Preparing the build stages for this machine's certificates"),
+        tempfile.TemporaryDirectory(prefix="mlhub-ca-") as folder,
+    ):
         shutil.copy(bundle, Path(folder) / "bundle.crt")
-        variables = " ".join(f"{name}={target}" for name in ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS"))
+        variables = " ".join(
+            f"{name}={target}"
+            for name in ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "NODE_EXTRA_CA_CERTS")
+        )
         (Path(folder) / "Dockerfile").write_text(
-            f"FROM {BASE_IMAGE}\nRUN apt-get update && apt-get install -y --no-install-recommends ca-certificates && rm -rf /var/lib/apt/lists/*\nCOPY bundle.crt {target}\nENV {variables}\n"
+            f"FROM {BASE_IMAGE}\nRUN apt-get update && apt-get install -y --no-install-recommends"
+            f" ca-certificates && rm -rf /var/lib/apt/lists/*\nCOPY bundle.crt {target}\nENV"
+            f" {variables}\n"
         )
         run("docker", "build", "--network=host", "--tag", tag, folder, quiet=True)
     return tag
 
 
 def ensure_image(image: Image, *, force: bool = False) -> bool:
-    """Build the image if it is missing or its inputs changed. Return whether it was built."""
+    """Build the image if it is missing or its inputs changed. Return whether it was built.
+
+    The product's get the version as a tag as well, which is what the chart asks for.
+    """
+    was_built = _ensure_built(image, force=force)
+    if image in (HUB, WORKSPACE, *VARIANTS):
+        run("docker", "tag", image.tag, make_versioned_tag(image), quiet=True)
+    return was_built
+
+
+def _ensure_built(image: Image, *, force: bool) -> bool:
     base, build = ensure_base_image(), ensure_build_image()
     inputs = hash_inputs(image, base)
-    if not force and read("docker", "image", "inspect", "--format", f'{{{{index .Config.Labels "{INPUTS_LABEL}"}}}}', image.tag) == inputs:
+    if (
+        not force
+        and read(
+            "docker",
+            "image",
+            "inspect",
+            "--format",
+            f'{{{{index .Config.Labels "{INPUTS_LABEL}"}}}}',
+            image.tag,
+        )
+        == inputs
+    ):
         return False
-    revision = read("git", "rev-parse", "--short=12", "HEAD") or "unknown"
     with stage(f"Building {image.tag}"):
-        run(
-            "docker", "build", "--network=host", "--file", image.dockerfile, "--tag", image.tag,
-            "--build-arg", f"BASE_IMAGE={base}", "--build-arg", f"BUILD_IMAGE={build}",
-            "--build-arg", f"VERSION={read_version()}", "--build-arg", f"REVISION={revision}",
-            "--build-arg", "BUILD_DATE=" + time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            "--label", f"{INPUTS_LABEL}={inputs}", image.context,
-            log=CACHE / f"build-{image.tag.split('/')[-1].split(':')[0]}.log",
-        )  # fmt: skip
+        name = image.tag.split("/")[-1].split(":")[0]
+        run(*make_build_command(image, base, build, inputs), log=CACHE / f"build-{name}.log")
     return True
+
+
+def make_build_command(image: Image, base: str, build: str, inputs: str) -> list[str]:
+    """Return the command that builds an image."""
+    revision = read("git", "rev-parse", "--short=12", "HEAD") or "unknown"
+    return [
+        "docker", "build", "--network=host", "--file", image.dockerfile, "--tag", image.tag,
+        "--build-arg", f"BASE_IMAGE={base}", "--build-arg", f"BUILD_IMAGE={build}",
+        "--build-arg", f"VERSION={read_version()}", "--build-arg", f"REVISION={revision}",
+        "--build-arg", f"BUILD_DATE={read_commit_date()}",
+        "--label", f"{INPUTS_LABEL}={inputs}", image.context,
+    ]  # fmt: skip
 
 
 def hash_inputs(image: Image, base: str) -> str:
@@ -136,10 +207,23 @@ def hash_inputs(image: Image, base: str) -> str:
     digest = hashlib.sha256(base.encode() + image.dockerfile.encode())
     for entry in image.inputs:
         path = ROOT / entry
-        files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+        files = (
+            [path]
+            if path.is_file()
+            else sorted(
+                file
+                for file in path.rglob("*")
+                if file.is_file() and "__pycache__" not in file.parts
+            )
+        )
         for file in files:
             digest.update(str(file.relative_to(ROOT)).encode() + b"\0" + file.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
+
+
+def read_commit_date() -> str:
+    """Return when the last commit was made: two builds of it are the same."""
+    return read("git", "log", "-1", "--format=%cI") or time.strftime("%FT%TZ", time.gmtime())
 
 
 def read_version() -> str:
@@ -150,17 +234,34 @@ def read_version() -> str:
     raise ToolError("mlhub/__init__.py names no __version__.")
 
 
+def make_versioned_tag(image: Image) -> str:
+    """Return the reference of an image with the chart's version, which the chart asks for."""
+    chart = (ROOT / "helmchart" / "mlhub" / "Chart.yaml").read_text()
+    version = next(line for line in chart.splitlines() if line.startswith("appVersion:"))
+    return f"{image.tag.partition(':')[0]}:{version.partition(':')[2].strip()}"
+
+
+def make_chart_image() -> str:
+    """Return the reference of the hub's image in the chart's own values."""
+    return make_versioned_tag(HUB)
+
+
 def print_layers(tag: str) -> None:
     """Print the image's size, and the size of each of its layers."""
     size = int(read("docker", "image", "inspect", "--format", "{{.Size}}", tag) or 0)
     print(f"{tag}: {size / 1e6:.0f} MB")
     history = subprocess.run(
-        ["docker", "history", "--no-trunc", "--human=false", "--format", "{{json .}}", tag], capture_output=True, text=True, check=True
+        ["docker", "history", "--no-trunc", "--human=false", "--format", "{{json .}}", tag],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     for line in history.stdout.splitlines():
         layer = json.loads(line)
         if int(layer["Size"]):
-            step = " ".join(layer["CreatedBy"].replace("/bin/sh -c", "").replace("#(nop)", "").split())
+            step = " ".join(
+                layer["CreatedBy"].replace("/bin/sh -c", "").replace("#(nop)", "").split()
+            )
             print(f"  {int(layer['Size']) / 1e6:7.1f} MB  {step[:110] or 'base image'}")
 
 
@@ -174,7 +275,14 @@ def _find_mirror() -> str:
             continue
         for line in file.read_text().splitlines():
             words = line.split()
-            urls = [word for word in words if word.startswith(("http://", "https://")) and word.rstrip("/").endswith("/debian")]
+            urls = [
+                word
+                for word in words
+                if word.startswith(("http://", "https://")) and word.rstrip("/").endswith("/debian")
+            ]
             if words and words[0] in ("URIs:", "deb") and urls:
                 return urls[0]
-    raise ToolError("No Debian mirror is named in /etc/apt. Load the image debian:trixie-slim into the engine by hand.")
+    raise ToolError(
+        "No Debian mirror is named in /etc/apt. Load the image debian:trixie-slim into the engine"
+        " by hand."
+    )

@@ -1,6 +1,7 @@
 """Compile the local cluster's programs from published Go modules, once per version of them.
 
-Each module's go.sum says what its sources are; every program appears in the cache whole or not at all.
+Each module's go.sum says what its sources are; every program appears in the cache whole or not at
+all.
 """
 
 from __future__ import annotations
@@ -50,7 +51,10 @@ def main(arguments: Sequence[str]) -> int:
 
 def ensure_programs(names: Sequence[str] = EVERYTHING) -> Path:
     """Return the folder with the named programs, compiling those that are missing."""
-    built = {name: CACHE / "programs" / f"{name}-{hash_program(name, module, package)}" for name, module, package in PROGRAMS}
+    built = {
+        name: CACHE / "programs" / f"{name}-{hash_program(name, module, package)}"
+        for name, module, package in PROGRAMS
+    }
     folder = CACHE / f"cluster-{hash_texts(*(path.name for path in built.values()))}" / "bin"
     wanted = [program for program in PROGRAMS if program[0] in names]
     if all((folder / name).exists() for name, _, _ in wanted):
@@ -68,7 +72,9 @@ def ensure_programs(names: Sequence[str] = EVERYTHING) -> Path:
 
 
 def link_files(source: Path, folder: Path) -> None:
-    """Put a program, and what belongs to it, where the cluster looks; the program itself comes last."""
+    """Put a program, and what belongs to it, where the cluster looks; the program itself comes
+    last.
+    """
     for file in sorted(source.iterdir(), key=lambda file: source.name.startswith(f"{file.name}-")):
         if not (folder / file.name).exists():
             os.link(file, folder / file.name)
@@ -80,7 +86,8 @@ def compile_program(go: Path, target: Path, module: str, package: str) -> None:
     major, minor = version.removeprefix("v").split(".")[:2]
     stamp = "k8s.io/component-base/version"
     values = {"gitVersion": version, "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
-    linker = " ".join(["-s -w", *(f"-X {stamp}.{name}={value}" for name, value in values.items())])
+    stamps = [*(f"{stamp}.{key}={value}" for key, value in values.items()), *list_stamps(module)]
+    linker = " ".join(["-s -w", *(f"-X {each}" for each in stamps)])
     environment = make_go_environment()
     name, unfinished = target.name.rpartition("-")[0], target.with_name(f".{target.name}")
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -88,21 +95,62 @@ def compile_program(go: Path, target: Path, module: str, package: str) -> None:
     # Two at a time and after everybody else: the machine stays usable, and memory suffices.
     parallel = () if "-p=" in os.environ.get("GOFLAGS", "") else ("-p", "2")
     run(
-        "nice", "-n", "5", go, "build", *parallel, "-modcacherw", *FLAGS, "-ldflags", linker, "-o", unfinished / name, package,
+        "nice", "-n", "5",
+        go, "build", *parallel, "-modcacherw", *FLAGS, "-ldflags", linker, "-o", unfinished / name,
+        package,
         cwd=SOURCES / module, env=environment, log=CACHE / "build-cluster.log",
     )  # fmt: skip
     if name == "local-path-provisioner":
         source = WORK / "provisioner.txt"
-        run(go, "list", "-m", "-f", "{{.Dir}}", package, cwd=SOURCES / module, env=environment, log=source)
-        shutil.copyfile(Path(source.read_text().strip()) / "deploy" / MANIFEST, unfinished / MANIFEST)
+        run(
+            go,
+            "list",
+            "-m",
+            "-f",
+            "{{.Dir}}",
+            package,
+            cwd=SOURCES / module,
+            env=environment,
+            log=source,
+        )
+        shutil.copyfile(
+            Path(source.read_text().strip()) / "deploy" / MANIFEST, unfinished / MANIFEST
+        )
     unfinished.rename(target)
+
+
+def list_stamps(module: str) -> list[str]:
+    """List what a program of a module has to be told when it is linked, as its own makefile does.
+
+    Without it Helm takes every chart for one of a cluster of Kubernetes 1.20.
+    """
+    if module != "helm":
+        return []
+    # The libraries of Kubernetes 1.34 are called v0.34.
+    minor = find_version("k8s.io/client-go", module).split(".")[1]
+    helm = "helm.sh/helm/v3"
+    places = [f"{helm}/pkg/chartutil.k8sVersion", f"{helm}/pkg/lint/rules.k8sVersion"]
+    return [
+        f"{helm}/internal/version.version={find_version(helm, module)}",
+        *(f"{place}Major=1" for place in places),
+        *(f"{place}Minor={minor}" for place in places),
+    ]
 
 
 def make_go_environment() -> dict[str, str]:
     """Return the caller's environment with Go's caches in a place that we may remove."""
-    places = {"GOCACHE": WORK / "cache", "GOMODCACHE": WORK / "modules", "GOTMPDIR": WORK / "temporary"}
+    places = {
+        "GOCACHE": WORK / "cache",
+        "GOMODCACHE": WORK / "modules",
+        "GOTMPDIR": WORK / "temporary",
+    }
     places["GOTMPDIR"].mkdir(parents=True, exist_ok=True)
-    return {**os.environ, "CGO_ENABLED": "0", "GOWORK": "off", **{name: str(place) for name, place in places.items()}}
+    return {
+        **os.environ,
+        "CGO_ENABLED": "0",
+        "GOWORK": "off",
+        **{name: str(place) for name, place in places.items()},
+    }
 
 
 def remove_work() -> None:
@@ -113,7 +161,9 @@ def remove_work() -> None:
 
 def ensure_go() -> Path:
     """Return a Go that is recent enough: the machine's, else that of a locked wheel."""
-    wanted = max(parse_version(find_version("go", module.parent.name)) for module in SOURCES.glob("*/go.mod"))
+    wanted = max(
+        parse_version(find_version("go", module.parent.name)) for module in SOURCES.glob("*/go.mod")
+    )
     for candidate in filter(None, (shutil.which("go"), "/usr/local/go/bin/go")):
         found = read(candidate, "env", "GOVERSION", env={**os.environ, "GOTOOLCHAIN": "local"})
         if found and parse_version(found) >= wanted:
@@ -124,7 +174,11 @@ def ensure_go() -> Path:
 
 def find_version(name: str, module: str = "kubernetes") -> str:
     """Return the version that a go.mod names for a module, or for `go` itself."""
-    match = re.search(rf"^(?:require )?\s*{re.escape(name)} (v?[\d.]+)\b", (SOURCES / module / "go.mod").read_text(), re.MULTILINE)
+    match = re.search(
+        rf"^(?:require )?\s*{re.escape(name)} (v?[\d.]+)\b",
+        (SOURCES / module / "go.mod").read_text(),
+        re.MULTILINE,
+    )
     if not match:
         raise LookupError(f"scripts/local-cluster/{module}/go.mod names no version of {name}.")
     return match[1]
@@ -136,10 +190,13 @@ def parse_version(text: str) -> tuple[int, ...]:
 
 
 def hash_program(name: str, module: str, package: str) -> str:
-    """Return a hash over what a program is made of: the versions of its module, and sources where they are ours."""
+    """Return a hash over what a program is made of: the versions of its module, and sources where
+    they are ours.
+    """
     files = [SOURCES / module / "go.mod", SOURCES / module / "go.sum"]
     files += sorted((SOURCES / module / package).rglob("*.go")) if package.startswith("./") else []
-    return hash_texts(name, package, *FLAGS, *(file.read_text() for file in files))
+    texts = (file.read_text() for file in files)
+    return hash_texts(name, package, *FLAGS, *list_stamps(module), *texts)
 
 
 def hash_texts(*texts: str) -> str:

@@ -1,4 +1,6 @@
-"""The page of SSH keys with its script: a key from a file, no private key on the wire, and commands to copy."""
+"""The page of SSH keys with its script: a key from a file, no private key on the wire, and commands
+to copy.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +20,30 @@ def hub(make_hub, prepare_hub):
 @pytest.fixture
 def key(tmp_path) -> Path:
     """Return the private half of a new key pair."""
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "me@notebook", "-f", str(tmp_path / "id")], check=True)
+    subprocess.run(
+        [
+            "ssh-keygen",
+            "-q",
+            "-t",
+            "ed25519",
+            "-N",
+            "",
+            "-C",
+            "me@notebook",
+            "-f",
+            str(tmp_path / "id"),
+        ],
+        check=True,
+    )
     return tmp_path / "id"
 
 
 def test_a_key_is_taken_from_a_file_shown_and_removed(admin, key, find_barriers):
     page = admin.visit("/hub/ssh-keys")
     page.get_by_label("Take the key from a .pub file").set_input_files(key.with_suffix(".pub"))
-    expect(page.get_by_label("Add a public key")).to_have_value(key.with_suffix(".pub").read_text().strip())
+    expect(page.get_by_label("Add a public key")).to_have_value(
+        key.with_suffix(".pub").read_text().strip()
+    )
     assert find_barriers(page) == []
     page.get_by_role("button", name="Add key").click()
     row = page.locator("tr[data-key-id]")

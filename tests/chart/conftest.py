@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
-from tests.chart.helm import RESTRICTED, Namespace, run, succeed
+from tests.support.helm import Namespace, fresh_namespace
+from tests.support.local_cluster import held_cluster
 
 
-@contextmanager
-def fresh_namespace() -> Iterator[Namespace]:
-    """Make a namespace that enforces `restricted`; it goes with everything that releases in it made."""
-    name = f"mlhub-chart-{secrets.token_hex(3)}"
-    metadata = {"name": name, "labels": {"mlhub.test": "chart", **RESTRICTED}}
-    succeed("kubectl", "create", "--filename", "-", given=json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}))
-    try:
-        yield Namespace(name)
-    finally:
-        run("kubectl", "delete", "namespace", name, "--wait=false", seconds=60)
-        for kind in ("clusterrole", "clusterrolebinding", "priorityclass"):
-            names = run("kubectl", "get", kind, "--output", "name").stdout.split()
-            if ours := [each for each in names if each.split("/")[1].startswith(f"{name}-")]:
-                run("kubectl", "delete", *ours)
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Iterator[None]:
+    """Keep whoever ends parts of the cluster, in the lane beside, waiting until a test is over."""
+    with held_cluster():
+        return (yield)
 
 
 @pytest.fixture

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.chart.helm import (
+from tests.support.helm import (
     CHART,
-    KUBERNETES,
     SCENARIOS,
     TOKEN,
     container,
@@ -27,7 +26,13 @@ from tests.chart.helm import (
     what_templates_need,
 )
 
-CLUSTER_KINDS = {"ClusterRole", "ClusterRoleBinding", "PriorityClass", "CustomResourceDefinition", "Namespace"}
+CLUSTER_KINDS = {
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "PriorityClass",
+    "CustomResourceDefinition",
+    "Namespace",
+}
 
 
 @pytest.fixture(params=SCENARIOS)
@@ -43,7 +48,14 @@ def objects(scenario):
 
 
 def test_lint_has_nothing_to_say(scenario):
-    result = run("helm", "lint", CHART, "--strict", *KUBERNETES, *values_of(scenario), *what_templates_need(scenario))
+    result = run(
+        "helm",
+        "lint",
+        CHART,
+        "--strict",
+        *values_of(scenario),
+        *what_templates_need(scenario),
+    )
     assert result.returncode == 0, result.stdout
     assert "[WARNING]" not in result.stdout
     assert "[ERROR]" not in result.stdout
@@ -60,7 +72,9 @@ def test_every_pod_is_restricted_and_writes_to_volumes_alone(objects):
         assert spec["enableServiceLinks"] is False, name
         assert spec["securityContext"]["runAsNonRoot"] is True
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-        assert not any(spec.get(key) for key in ("hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace"))
+        assert not any(
+            spec.get(key) for key in ("hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace")
+        )
         assert not any("hostPath" in volume for volume in spec.get("volumes", ()))
     ours = [each for each in containers(objects) if each["name"] in ("hub", "ssh", "proxy", "test")]
     assert len(ours) >= 3
@@ -71,7 +85,9 @@ def test_every_pod_is_restricted_and_writes_to_volumes_alone(objects):
         assert context["capabilities"] == {"drop": ["ALL"]}
         assert context["runAsUser"] > 0
         assert not context.get("privileged")
-        assert {"cpu", "memory"} & set(each["resources"].get("requests", each["resources"].get("limits")))
+        assert {"cpu", "memory"} & set(
+            each["resources"].get("requests", each["resources"].get("limits"))
+        )
 
 
 def test_only_the_hubs_own_container_holds_a_token_of_the_cluster(objects):
@@ -86,22 +102,42 @@ def test_only_the_hubs_own_container_holds_a_token_of_the_cluster(objects):
 def test_bastion_and_proxy_know_no_secret_but_their_own_tokens(objects):
     for each in containers(objects):
         if each["name"] == "ssh":
-            assert {mount["mountPath"] for mount in each["volumeMounts"]} <= {"/run/mlhub", "/tmp", "/etc/mlhub/ssh"}
-            secrets = [name for name, value in environment(each).items() if not isinstance(value, str)]
+            assert {mount["mountPath"] for mount in each["volumeMounts"]} <= {
+                "/run/mlhub",
+                "/tmp",
+                "/etc/mlhub/ssh",
+            }
+            secrets = [
+                name for name, value in environment(each).items() if not isinstance(value, str)
+            ]
             assert secrets == ["MLHUB_BASTION_TOKEN"]
-            given = [volume["secret"]["items"] for volume in dict(pods(objects))[find_bastion(objects)]["volumes"] if "secret" in volume]
+            given = [
+                volume["secret"]["items"]
+                for volume in dict(pods(objects))[find_bastion(objects)]["volumes"]
+                if "secret" in volume
+            ]
             assert given in ([], [[{"key": "ssh.hostKey", "path": "host_key"}]])
         if each["name"] == "proxy":
-            secrets = [name for name, value in environment(each).items() if not isinstance(value, str)]
+            secrets = [
+                name for name, value in environment(each).items() if not isinstance(value, str)
+            ]
             assert secrets == ["CONFIGPROXY_AUTH_TOKEN"]
 
 
 def find_bastion(objects: list[dict]) -> str:
-    return next(name for name, spec in pods(objects) if [each["name"] for each in spec["containers"]] == ["ssh"])
+    return next(
+        name
+        for name, spec in pods(objects)
+        if [each["name"] for each in spec["containers"]] == ["ssh"]
+    )
 
 
 def test_the_hub_knows_its_bastion_by_the_token_of_the_same_secret(objects):
-    tokens = {each["name"]: environment(each).get("MLHUB_BASTION_TOKEN") for each in containers(objects) if each["name"] in ("hub", "ssh")}
+    tokens = {
+        each["name"]: environment(each).get("MLHUB_BASTION_TOKEN")
+        for each in containers(objects)
+        if each["name"] in ("hub", "ssh")
+    }
     assert tokens["hub"] == tokens.get("ssh")
     if "ssh" in tokens:
         assert tokens["hub"]["secretKeyRef"]["key"] == "ssh.token"
@@ -113,25 +149,45 @@ def test_variables_stand_once(objects):
             environment(each)
 
 
-@pytest.mark.parametrize("scenario", ["https-manual", "original", "postgres", "site"], indirect=True)
+@pytest.mark.parametrize(
+    "scenario", ["https-manual", "original", "postgres", "site"], indirect=True
+)
 def test_no_secret_is_in_a_configmap(scenario):
     given = ["--set", "mlhub.existingSecret=given"] if scenario == "site" else []
     objects = template(
-        *values_of(scenario), *(given or what_templates_need(scenario)), "--set", "userConfig=c.X.client_secret='s3cr3t-of-idp'"
+        *values_of(scenario),
+        *(given or what_templates_need(scenario)),
+        "--set",
+        "userConfig=c.X.client_secret='s3cr3t-of-idp'",
     )
-    secrets = ["0123456789abcdef", "c2VjcmV0", "secret-token", "let-me-pull", "not-a-secret-here", "PRIVATE KEY", "s3cr3t-of-idp"]
+    secrets = [
+        "0123456789abcdef",
+        "c2VjcmV0",
+        "secret-token",
+        "let-me-pull",
+        "not-a-secret-here",
+        "PRIVATE KEY",
+        "s3cr3t-of-idp",
+    ]
     text = json.dumps([each for each in objects if each["kind"] == "ConfigMap"])
     assert text.count("ConfigMap") >= 2
     for secret in secrets:
         assert secret not in text
     # The twin: the user's file is there, in a Secret.
-    assert b"s3cr3t-of-idp" in base64.b64decode(select(objects, "Secret", "-user-config")["data"]["jupyterhub_user_config.py"])
+    assert b"s3cr3t-of-idp" in base64.b64decode(
+        select(objects, "Secret", "-user-config")["data"]["jupyterhub_user_config.py"]
+    )
 
 
 def test_several_releases_share_a_namespace(scenario):
     given = [*values_of(scenario), *what_templates_need(scenario)]
-    one, two = (template(*given, "--set", f"fullnameOverride={name}", release=name) for name in ("red", "blue"))
-    names = [{(each["kind"], each["metadata"]["name"]) for each in objects} for objects in (one, two)]
+    one, two = (
+        template(*given, "--set", f"fullnameOverride={name}", release=name)
+        for name in ("red", "blue")
+    )
+    names = [
+        {(each["kind"], each["metadata"]["name"]) for each in objects} for objects in (one, two)
+    ]
     assert not names[0] & names[1]
     selectors = [
         json.dumps(each["spec"].get("selector") or each["spec"].get("podSelector"), sort_keys=True)
@@ -146,7 +202,9 @@ def test_releases_of_the_same_name_in_two_namespaces_share_nothing_of_the_cluste
     roles = [
         {
             each["metadata"]["name"]
-            for each in template("--set", TOKEN, "--set", "scheduling.podPriority.enabled=true", namespace=name)
+            for each in template(
+                "--set", TOKEN, "--set", "scheduling.podPriority.enabled=true", namespace=name
+            )
             if each["kind"] in CLUSTER_KINDS
         }
         for name in ("red", "blue")
@@ -159,7 +217,10 @@ def test_releases_of_the_same_name_in_two_namespaces_share_nothing_of_the_cluste
 def test_without_node_sizes_nothing_belongs_to_the_whole_cluster(objects):
     assert not {each["kind"] for each in objects} & CLUSTER_KINDS
     # The twin: it is that value which decides.
-    assert {each["kind"] for each in template("--set", TOKEN)} & CLUSTER_KINDS == {"ClusterRole", "ClusterRoleBinding"}
+    assert {each["kind"] for each in template("--set", TOKEN)} & CLUSTER_KINDS == {
+        "ClusterRole",
+        "ClusterRoleBinding",
+    }
 
 
 # What mlhub/backends/kubernetes calls: its Api, the watch of pods, the watch of events.
@@ -168,7 +229,7 @@ RIGHTS = {
     "pods/log": {"get"},
     "events": {"list", "watch"},
     "persistentvolumeclaims": {"get", "list", "create", "patch", "delete"},
-    "services": {"get", "create", "delete"},
+    "services": {"get", "list", "create", "delete"},
     "networking.k8s.io/networkpolicies": {"get", "list", "create", "delete"},
 }
 
@@ -178,7 +239,11 @@ def read_rights(role: dict) -> dict[str, set[str]]:
     rights: dict[str, set[str]] = {}
     for rule in role["rules"]:
         assert set(rule) == {"apiGroups", "resources", "verbs"}
-        for name in (f"{group}/{resource}".lstrip("/") for group in rule["apiGroups"] for resource in rule["resources"]):
+        for name in (
+            f"{group}/{resource}".lstrip("/")
+            for group in rule["apiGroups"]
+            for resource in rule["resources"]
+        ):
             rights.setdefault(name, set()).update(rule["verbs"])
     return rights
 
@@ -193,7 +258,12 @@ def test_the_hub_gets_the_rights_it_needs_and_no_more():
 
 @pytest.mark.parametrize(
     ("release", "expected"),
-    [("mlhub", "mlhub"), ("mlhub.prod", "mlhub-prod-"), ("2026-course", "hub-2026-course-"), ("a" * 53, "a" * 31 + "-")],
+    [
+        ("mlhub", "mlhub"),
+        ("mlhub.prod", "mlhub-prod-"),
+        ("2026-course", "hub-2026-course-"),
+        ("a" * 53, "a" * 31 + "-"),
+    ],
 )
 def test_every_release_name_becomes_a_name_that_a_service_may_have(release, expected):
     name = environment(container(template("--set", TOKEN, release=release), "hub"))["HUB_NAME"]
@@ -205,7 +275,10 @@ def test_every_release_name_becomes_a_name_that_a_service_may_have(release, expe
 
 
 def test_two_releases_that_differ_in_a_dot_do_not_meet():
-    names = {environment(container(template("--set", TOKEN, release=release), "hub"))["HUB_NAME"] for release in ("a.b", "a-b")}
+    names = {
+        environment(container(template("--set", TOKEN, release=release), "hub"))["HUB_NAME"]
+        for release in ("a.b", "a-b")
+    }
     assert len(names) == 2
 
 
@@ -214,22 +287,40 @@ def test_two_releases_that_differ_in_a_dot_do_not_meet():
 
 def read_annotations(*arguments: str) -> tuple[dict, dict]:
     objects = template("--set", TOKEN, *arguments)
-    hub, proxy = (select(objects, "Deployment", name)["spec"]["template"] for name in ("-hub", "-proxy"))
+    hub, proxy = (
+        select(objects, "Deployment", name)["spec"]["template"] for name in ("-hub", "-proxy")
+    )
     return hub, proxy
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        "custom.team=vision", "userConfig=c.Spawner.cpu_limit=1", "singleuser.cpu.limit=2", "mlhub.env.FOO=bar", "hub.image.tag=3.1.0",
-        "singleuser.storage.capacity=1Gi", "hub.extraEnv.FOO=bar",
+        "custom.team=vision",
+        "userConfig=c.Spawner.cpu_limit=1",
+        "singleuser.cpu.limit=2",
+        "mlhub.env.FOO=bar",
+        "hub.image.tag=3.1.0",
+        "singleuser.storage.capacity=1Gi",
+        "hub.extraEnv.FOO=bar",
     ],
-)  # fmt: skip
+)
 def test_a_change_of_the_hubs_configuration_starts_the_hub_anew_and_not_the_proxy(change):
     hub, proxy = read_annotations()
     changed_hub, changed_proxy = read_annotations("--set-string", change)
     assert changed_hub != hub
     assert changed_proxy == proxy
+
+
+def test_host_names_per_person_are_told_to_hub_and_proxy_alike():
+    objects = template(
+        "--set", TOKEN, "--set", "mlhub.env.MLHUB_SUBDOMAIN_HOST=https://hub.example.org"
+    )
+    for name in ("hub", "proxy"):
+        assert (
+            environment(container(objects, name))["MLHUB_SUBDOMAIN_HOST"]
+            == "https://hub.example.org"
+        ), name
 
 
 def test_a_changed_policy_starts_nothing_anew():
@@ -239,11 +330,15 @@ def test_a_changed_policy_starts_nothing_anew():
 def test_a_new_chart_with_the_images_of_before_starts_nothing_anew(tmp_path):
     newer = Path(shutil.copytree(CHART, tmp_path / "mlhub"))
     about = newer / "Chart.yaml"
-    about.write_text(about.read_text().replace(yaml.safe_load(about.read_text())["version"], "9.8.7"))
+    about.write_text(
+        about.read_text().replace(yaml.safe_load(about.read_text())["version"], "9.8.7")
+    )
     pinned = ("--set", TOKEN, "--set", "hub.image.tag=v1", "--set", "proxy.chp.image.tag=v1")
     before, after = (template(*pinned, chart=chart) for chart in (CHART, newer))
     for name in ("-hub", "-proxy"):
-        assert select(after, "Deployment", name)["spec"] == select(before, "Deployment", name)["spec"]
+        assert (
+            select(after, "Deployment", name)["spec"] == select(before, "Deployment", name)["spec"]
+        )
     # The twin: the hub can read the new version, and images that are not pinned are the new ones.
     assert read_config(after)["Chart"] == {"Name": "mlhub-chart", "Version": "9.8.7"}
     assert container(template("--set", TOKEN, chart=newer), "proxy")["image"].endswith(":9.8.7")
@@ -271,22 +366,31 @@ def test_the_originals_values_keep_their_meaning():
     assert variables["AAD_TENANT_ID"] == "<azure-tenant-id>"
     assert variables["FOO"] == "BAR"
     assert own["readinessProbe"]["httpGet"]["path"] == "/mlhub/hub/health"
-    assert own["securityContext"]["runAsUser"] == 1000
+    assert own["securityContext"]["runAsUser"] == 61000
     assert hub["spec"]["strategy"] == {"type": "Recreate"}
     assert hub["spec"]["template"]["metadata"]["labels"]["tier"] == "core"
     assert hub["spec"]["template"]["metadata"]["annotations"]["note"] == "hub"
-    assert hub["spec"]["template"]["spec"]["imagePullSecrets"] == [{"name": "one-hub-image-credentials"}]
+    assert hub["spec"]["template"]["spec"]["imagePullSecrets"] == [
+        {"name": "one-hub-image-credentials"}
+    ]
     assert {"name": "data", "mountPath": "/data", "subPath": "mlhub"} in own["volumeMounts"]
     token = select(objects, "Secret", "one-hub")["data"]["proxy.token"]
     assert base64.b64decode(token) == b"c2VjcmV0LXRva2VuLW9mLTMyLWNoYXJhY3RlcnM="
-    login = json.loads(base64.b64decode(select(objects, "Secret", "image-credentials")["data"][".dockerconfigjson"]))
+    login = json.loads(
+        base64.b64decode(
+            select(objects, "Secret", "image-credentials")["data"][".dockerconfigjson"]
+        )
+    )
     assert login["auths"]["registry.example.org"]["username"] == "puller"
     assert select(objects, "PodDisruptionBudget", "-hub")["spec"]["minAvailable"] == 1
     public = select(objects, "Service", "-proxy-public")
     assert public["spec"]["type"] == "NodePort"
     assert [(port["port"], port["nodePort"]) for port in public["spec"]["ports"]] == [(80, 30180)]
     assert public["metadata"]["labels"]["exposed"] == "true"
-    assert {each["metadata"]["name"] for each in objects if each["kind"] == "NetworkPolicy"} == {"one-singleuser", "one-bastion"}
+    assert {each["metadata"]["name"] for each in objects if each["kind"] == "NetworkPolicy"} == {
+        "one-singleuser",
+        "one-bastion",
+    }
     assert read_config(objects)["custom"] == {"team": "vision"}
     assert select(objects, "PersistentVolumeClaim")["metadata"]["name"] == "one-hub-db-dir"
     # Variables of the hub, secrets perhaps, are none of the proxy's business.
@@ -299,4 +403,7 @@ def test_nothing_asks_for_the_originals_privileged_container():
 
 def test_a_drain_is_not_blocked_by_default():
     for name in ("-hub", "-proxy"):
-        assert select(template("--set", TOKEN), "PodDisruptionBudget", name)["spec"]["maxUnavailable"] == 1
+        assert (
+            select(template("--set", TOKEN), "PodDisruptionBudget", name)["spec"]["maxUnavailable"]
+            == 1
+        )

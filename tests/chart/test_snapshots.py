@@ -1,6 +1,8 @@
-"""What every scenario of helmchart/mlhub/ci renders to, object by object, compared with tests/chart/snapshots.
+"""What every scenario of helmchart/mlhub/ci renders to, object by object, compared with
+tests/chart/snapshots.
 
-To write them anew, and then read the difference: MLHUB_TEST_REWRITE=1 ./scripts/test chart/test_snapshots.py
+To write them anew, and then read the difference: MLHUB_TEST_REWRITE=1 ./scripts/test
+chart/test_snapshots.py
 """
 
 from __future__ import annotations
@@ -15,8 +17,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.chart.helm import CHART, SCENARIOS, Objects, template, values_of, what_templates_need
-from tests.unit.test_chart_files import ORIGINAL, VALUES
+from tests.support.chart_files import ORIGINAL, VALUES
+from tests.support.helm import CHART, SCENARIOS, Objects, template, values_of, what_templates_need
 
 SNAPSHOTS = Path(__file__).parent / "snapshots"
 REWRITE = "MLHUB_TEST_REWRITE"
@@ -29,12 +31,12 @@ CHECK = (CHART / "files" / "check.py").read_text().strip()
 IDLE = ("hub.deploymentStrategy.", "singleuser.networkTools.")
 
 
-def normalise(value: Any) -> Any:
+def normalize(value: Any) -> Any:
     """Take out what differs between two versions of the chart that render the same."""
     if isinstance(value, dict):
-        return {key: normalise(child) for key, child in value.items()}
+        return {key: normalize(child) for key, child in value.items()}
     if isinstance(value, list):
-        return [normalise(child) for child in value]
+        return [normalize(child) for child in value]
     if not isinstance(value, str):
         return value
     if value.strip() == CHECK:
@@ -45,12 +47,14 @@ def normalise(value: Any) -> Any:
 def read_objects(scenario: str) -> dict[str, dict[str, Any]]:
     """Return what a scenario renders to, by kind and name."""
     objects: Objects = template(*values_of(scenario), *what_templates_need(scenario))
-    found = {f"{each['kind']}/{each['metadata']['name']}": normalise(each) for each in objects}
+    found = {f"{each['kind']}/{each['metadata']['name']}": normalize(each) for each in objects}
     return dict(sorted(found.items()))
 
 
 def make_snapshot(scenario: str) -> str:
-    """Make the text of a snapshot: the names of what is the same as in the common one, then every other object."""
+    """Make the text of a snapshot: the names of what is the same as in the common one, then every
+    other object.
+    """
     objects = read_objects(scenario)
     common = {} if scenario == COMMON else read_objects(COMMON)
     same = [name for name, each in objects.items() if common.get(name) == each]
@@ -65,7 +69,11 @@ def test_a_scenario_renders_to_its_snapshot(scenario):
     if os.environ.get(REWRITE):
         file.write_text(rendered)
     kept = file.read_text() if file.exists() else ""
-    difference = "\n".join(difflib.unified_diff(kept.splitlines(), rendered.splitlines(), file.name, "rendered now", lineterm="", n=8))
+    difference = "\n".join(
+        difflib.unified_diff(
+            kept.splitlines(), rendered.splitlines(), file.name, "rendered now", lineterm="", n=8
+        )
+    )
     assert not difference, f"{difference}\n\nIf that is meant: {COMMAND}"
 
 
@@ -76,7 +84,10 @@ def test_there_is_no_snapshot_without_a_scenario():
 @functools.cache
 def read_scenarios() -> list[dict[str, Any]]:
     """Return the values of every scenario."""
-    return [yaml.safe_load((CHART / "ci" / f"{scenario}-values.yaml").read_text()) for scenario in SCENARIOS]
+    return [
+        yaml.safe_load((CHART / "ci" / f"{scenario}-values.yaml").read_text())
+        for scenario in SCENARIOS
+    ]
 
 
 def find(path: str, values: Any) -> Any:
@@ -88,4 +99,8 @@ def find(path: str, values: Any) -> Any:
 
 @pytest.mark.parametrize("path", [path for path in ORIGINAL.split() if not path.startswith(IDLE)])
 def test_every_value_of_the_original_is_another_than_its_default_in_some_scenario(path):
-    assert [found for values in read_scenarios() if (found := find(path, values)) not in (None, find(path, VALUES))]
+    assert [
+        found
+        for values in read_scenarios()
+        if (found := find(path, values)) not in (None, find(path, VALUES))
+    ]

@@ -1,9 +1,11 @@
 """When a workspace expires, whatever the place can still write on it."""
 
-from mlhub.backends.base import find_expiry
+from mlhub.workspaces.port import find_expiry
 
 
-async def test_an_expiry_that_was_put_off_is_the_one_that_holds_and_the_label_counts_where_the_database_was_lost(hub):
+async def test_an_expiry_that_was_put_off_is_the_one_that_holds_and_the_label_counts_where_the_database_was_lost(  # noqa: E501
+    hub,
+):
     spawner = await hub.start("alice", options={"days_to_live": 1})
     (workspace,) = await hub.backend.list_workspaces()
     assert workspace.expires_at == spawner.expires_at

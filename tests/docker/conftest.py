@@ -1,32 +1,21 @@
 """A real engine, a tiny real workspace image, and real JupyterHub objects around our spawner.
 
-Everything created on the engine carries ``mlhub.test=<id of this run>`` and is removed by that label alone.
+Everything created on the engine carries ``mlhub.test=<id of this run>`` and is removed by that
+label alone.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import io
-import logging
-import secrets
-import tarfile
-import time
-from pathlib import Path
 
 import docker
 import pytest
 
 from mlhub.backends.docker.engine import Engine
 from mlhub.backends.docker.spawner import MLHubDockerSpawner
-from tests.at_hand import HubAtHand
-from tests.docker.registry import Registry
-
-logging.getLogger("traitlets").setLevel(logging.INFO)
-RUN = secrets.token_hex(6)
-LABEL = {"mlhub.test": RUN}
-IMAGE = "mlhub-test-engine:1"
-POOL = "10.201.0.0/16"
+from tests.support.at_hand import make_hub_name
+from tests.support.engine import RUN, DockerHub, Removals, build_workspace_image, remove_leftovers
+from tests.support.registry import Registry
 
 
 @pytest.fixture(scope="session")
@@ -39,9 +28,7 @@ def client():
 @pytest.fixture(scope="session")
 def image(client):
     """The tiny workspace image; kept between runs, built where it is missing or changed."""
-    folder = Path(__file__).parent / "image"
-    client.images.build(path=str(folder), tag=IMAGE, network_mode="host", rm=True, forcerm=True)
-    return IMAGE
+    return build_workspace_image(client)
 
 
 @pytest.fixture(scope="session")
@@ -74,46 +61,29 @@ def drop_images(client):
     for reference in references:
         with contextlib.suppress(docker.errors.ImageNotFound):
             client.images.remove(reference, force=True)
-    for image in client.images.list(filters={"label": f"mlhub.test={RUN}"}):  # what lost its name meanwhile
+    for image in client.images.list(
+        filters={"label": f"mlhub.test={RUN}"}
+    ):  # what lost its name meanwhile
         with contextlib.suppress(docker.errors.APIError):
             client.images.remove(image.id, force=True)
 
 
+@pytest.fixture(scope="session")
+def removals():
+    made = Removals()
+    yield made
+    made.finish()
+
+
 @pytest.fixture(autouse=True)
-def clean_engine(client):
+def clean_engine(removals):
     yield
-    remove_leftovers(client)
-
-
-def remove_leftovers(client, label=f"mlhub.test={RUN}"):
-    for container in client.api.containers(all=True, filters={"label": label}):
-        with contextlib.suppress(docker.errors.APIError):  # a hub may just be removing it
-            client.api.remove_container(container["Id"], force=True, v=True)
-    for network in client.networks.list(filters={"label": label}):
-        for endpoint in client.api.inspect_network(network.id)["Containers"] or {}:
-            network.disconnect(endpoint, force=True)
-        network.remove()
-    for volume in client.volumes.list(filters={"label": label}):
-        volume.remove(force=True)
+    removals.begin()
 
 
 @pytest.fixture
 def hub_name():
-    return "t" + secrets.token_hex(2)
-
-
-class DockerHub(HubAtHand):
-    """One hub on the engine."""
-
-    def __init__(self, image, hub_name):
-        super().__init__(image, hub_name, MLHubDockerSpawner)
-        self.spawner.extra_labels = dict(LABEL)
-        self.spawner.stop_seconds, self.spawner.network_pool = 5, POOL
-
-    def reset_database(self):
-        """Begin as a hub whose container and database are new."""
-        MLHubDockerSpawner._backends.clear()
-        super().reset_database()
+    return make_hub_name()
 
 
 @pytest.fixture
@@ -134,22 +104,3 @@ def run_in(client):
         return code, output.decode()
 
     return run
-
-
-async def eventually(check, seconds=10.0, what="the condition"):
-    """Poll until check() is true."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if value := check():
-            return value
-        await asyncio.sleep(0.05)
-    raise AssertionError(f"{what} did not come true within {seconds} s")
-
-
-def make_tar(name, data):
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        info = tarfile.TarInfo(name)
-        info.size = len(data)
-        archive.addfile(info, io.BytesIO(data))
-    return buffer.getvalue()

@@ -1,11 +1,13 @@
-"""Config of the real hub process of test_hub_process.py; what differs comes as JSON in MLHUB_TEST_HUB."""
+"""Config of the real hub process of test_hub_process.py; what differs comes as JSON in
+MLHUB_TEST_HUB.
+"""
 
 import json
 import os
 
 from jupyterhub.proxy import Proxy
 
-from mlhub.pages.workspaces import HANDLERS
+from mlhub.workspaces.api import HANDLERS
 
 
 class MemoryProxy(Proxy):
@@ -40,7 +42,11 @@ c.JupyterHub.allow_named_servers = True
 c.JupyterHub.extra_handlers = HANDLERS
 c.JupyterHub.services = [{"name": "tests", "api_token": test["token"]}]
 c.JupyterHub.load_roles = [
-    {"name": "tests", "services": ["tests"], "scopes": ["admin:users", "admin:servers", "access:servers", "list:users"]}
+    {
+        "name": "tests",
+        "services": ["tests"],
+        "scopes": ["admin:users", "admin:servers", "access:servers", "list:users"],
+    }
 ]
 c.Spawner.port = 8080
 c.Spawner.poll_interval = 1

@@ -1,4 +1,6 @@
-"""What is refused before anything is created on the engine, and that it keeps nobody from what is there already."""
+"""What is refused before anything is created on the engine, and that it keeps nobody from what is
+there already.
+"""
 
 import io
 import json
@@ -7,16 +9,22 @@ import tarfile
 import pytest
 from tornado import web
 
+from mlhub.backends.docker.offered import find_variants
 from mlhub.backends.docker.preflight import LABEL_HUB_VERSION
-from mlhub.workspace.identity import Identity
-from tests.docker.conftest import LABEL
-from tests.docker.registry import build
+from mlhub.identity import Identity
+from mlhub.options.images import list_variants
+from tests.support.engine import LABEL
+from tests.support.registry import build
 
 
 def list_all(hub, client):
     """Name everything of this hub on the engine."""
     mine = {"label": f"mlhub.origin={hub.hub_name}"}
-    found = [*client.containers.list(all=True, filters=mine), *client.volumes.list(filters=mine), *client.networks.list(filters=mine)]
+    found = [
+        *client.containers.list(all=True, filters=mine),
+        *client.volumes.list(filters=mine),
+        *client.networks.list(filters=mine),
+    ]
     return [thing.name for thing in found]
 
 
@@ -31,7 +39,10 @@ def load_for(client, tag, image, architecture):
     saved = io.BytesIO(b"".join(client.images.get(tag).save(named=True)))
     client.images.remove(tag, force=True)
     with tarfile.open(fileobj=saved) as source:
-        members = {member: source.extractfile(member).read() if member.isfile() else None for member in source.getmembers()}
+        members = {
+            member: source.extractfile(member).read() if member.isfile() else None
+            for member in source.getmembers()
+        }
     manifest = next(data for member, data in members.items() if member.name == "manifest.json")
     description = json.loads(manifest)[0]["Config"]
     target = io.BytesIO()
@@ -44,7 +55,9 @@ def load_for(client, tag, image, architecture):
     client.images.load(target.getvalue())
 
 
-async def test_an_image_for_another_architecture_is_refused_unless_the_site_names_the_platform(hub, client, image, tag):
+async def test_an_image_for_another_architecture_is_refused_unless_the_site_names_the_platform(
+    hub, client, image, tag
+):
     other = "arm64" if client.version()["Arch"] == "amd64" else "amd64"
     load_for(client, tag, image, other)
     assert client.images.get(tag).attrs["Architecture"] == other
@@ -54,12 +67,16 @@ async def test_an_image_for_another_architecture_is_refused_unless_the_site_name
     assert caught.value.status_code == 400
     assert f"is made for linux/{other}" in caught.value.jupyterhub_message
     assert list_all(hub, client) == []
-    hub.spawner.extra_create_kwargs = {"platform": f"linux/{other}"}  # it only says so: what is in it does run here
+    hub.spawner.extra_create_kwargs = {
+        "platform": f"linux/{other}"
+    }  # it only says so: what is in it does run here
     spawner = await hub.start("bob")
     assert await spawner.poll() is None
 
 
-async def test_an_update_to_an_image_for_another_architecture_is_refused_before_anything_stops(hub, client, image, tag):
+async def test_an_update_to_an_image_for_another_architecture_is_refused_before_anything_stops(
+    hub, client, image, tag
+):
     build(client, tag, base=image, size=1000, label=LABEL)
     hub.spawner.image = tag
     spawner = await hub.start("alice")
@@ -83,11 +100,15 @@ async def test_an_image_without_anything_to_start_is_refused(hub, client, tag):
     assert list_all(hub, client) == []
 
 
-async def test_a_single_user_server_of_another_major_version_is_a_warning_and_one_from_before_1_is_refused(hub, client, image, tag):
+async def test_a_single_user_server_of_another_major_version_is_a_warning_and_one_from_before_1_is_refused(  # noqa: E501
+    hub, client, image, tag
+):
     hub.spawner.image = tag
     build(client, tag, base=image, size=1000, label={**LABEL, LABEL_HUB_VERSION: "4.1.0"})
     spawner = await hub.start("alice")
-    assert any("jupyterhub-singleuser 4.1.0" in event["message"] for event in spawner.start_progress.events)
+    assert any(
+        "jupyterhub-singleuser 4.1.0" in event["message"] for event in spawner.start_progress.events
+    )
     build(client, tag, base=image, size=1000, label={**LABEL, LABEL_HUB_VERSION: "0.9.6"})
     with pytest.raises(web.HTTPError) as caught:
         await hub.start("bob")
@@ -111,7 +132,9 @@ async def test_on_a_full_disk_nothing_new_is_created_but_what_is_there_starts(hu
     await hub.start("dora")
 
 
-async def test_a_container_whose_image_has_lost_its_name_starts_all_the_same(hub, client, image, tag):
+async def test_a_container_whose_image_has_lost_its_name_starts_all_the_same(
+    hub, client, image, tag
+):
     client.images.get(image).tag(tag)
     hub.spawner.image = tag
     await hub.start("alice")
@@ -122,7 +145,7 @@ async def test_a_container_whose_image_has_lost_its_name_starts_all_the_same(hub
     await hub.start("alice")
     assert client.containers.get(name).id == old
     await hub.stop("alice")
-    with pytest.raises(web.HTTPError, match="can not be pulled"):  # a new container would need it
+    with pytest.raises(web.HTTPError, match="cannot be pulled"):  # a new container would need it
         await hub.start("alice", options={"shm_size": "16M"})
     assert client.containers.get(name).id == old
 
@@ -163,22 +186,27 @@ HOSTILE = [
 ]
 
 
-async def test_hostile_images_and_environments_are_refused_before_the_engine_is_asked_for_anything_but_its_facts(hub, client, calls):
+async def test_hostile_images_and_environments_are_refused_before_the_engine_is_asked_for_anything_but_its_facts(  # noqa: E501
+    hub, client, calls
+):
     before_refusal = []
     for number, options in enumerate(HOSTILE):
         spawner = hub.user(f"user{number}").get_or_create_spawner("", "")
-        put_back = spawner.put_back_options
+        refuse = spawner.refuse
 
-        def note_and_put_back(error, put_back=put_back):
-            before_refusal.append(list(calls))  # afterwards JupyterHub itself looks whether there is something to stop
-            put_back(error)
+        def note_and_refuse(error, refuse=refuse):
+            # Afterwards JupyterHub itself looks whether there is something to stop.
+            before_refusal.append(list(calls))
+            refuse(error)
 
-        spawner.put_back_options = note_and_put_back
+        spawner.refuse = note_and_refuse
         calls.clear()
         with pytest.raises(web.HTTPError) as caught:
             await spawner.user.spawn("", options=options)
         assert caught.value.status_code == 400
-        assert not {"create_container", "create_network", "create_volume", "pull", "start"} & set(calls)
+        assert not {"create_container", "create_network", "create_volume", "pull", "start"} & set(
+            calls
+        )
     assert len(before_refusal) == len(HOSTILE)
     assert all(set(asked) <= {"info"} for asked in before_refusal), before_refusal
     assert list_all(hub, client) == []
@@ -198,3 +226,13 @@ async def test_the_host_is_read_from_the_engine_once_for_many(hub, client, calls
     for _ in range(10):
         await spawner.read_host()
     assert calls == []
+
+
+async def test_larger_workspaces_are_found_by_the_name_of_the_default_one(
+    hub, client, image, engine, drop_images
+):
+    default = f"127.0.0.1:9/mltooling/mlhub-workspace:{hub.hub_name}"
+    there = drop_images(list_variants(default)[0])
+    client.images.get(image).tag(*there.rsplit(":", 1))
+    assert await find_variants(engine, default) == (there,)
+    assert await find_variants(engine, image) == ()

@@ -1,4 +1,5 @@
-"""An engine that hangs, is gone, refuses or is too old: sentences, and no live workspace reported dead.
+"""An engine that hangs, is gone, refuses or is too old: sentences, and no live workspace reported
+dead.
 
 A relay stands between the hub and the real engine; it can be told to hang or to answer with errors.
 """
@@ -13,8 +14,8 @@ from tornado import web
 
 from mlhub.backends.docker.engine import Engine, make_error
 from mlhub.errors import CapacityError, EngineUnreachableError
-from mlhub.workspace.identity import Identity
-from tests.docker.conftest import LABEL
+from mlhub.identity import Identity
+from tests.support.engine import LABEL
 
 SOCKET = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
 
@@ -40,14 +41,22 @@ class Relay:
             return b""
 
     async def _answer(self, head, reader, writer):
-        length = next((int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length")), 0)
+        length = next(
+            (
+                int(line.split(b":")[1])
+                for line in head.lower().split(b"\r\n")
+                if line.startswith(b"content-length")
+            ),
+            0,
+        )
         body = await reader.readexactly(length)
         if self.mode == "hang":
             await asyncio.sleep(3600)
         if self.mode == "fail":
             text = b'{"message": "the engine has a bad day"}'
             writer.write(
-                b"HTTP/1.1 500 Internal Server Error\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text)
+                b"HTTP/1.1 500 Internal Server Error\r\nContent-Type:"
+                b" application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text)
             )
             return
         upstream_reader, upstream = await asyncio.open_unix_connection(SOCKET)
@@ -76,7 +85,9 @@ async def relay(hub, tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["hang", "fail"])
-async def test_a_hiccup_of_the_engine_does_not_report_a_live_workspace_as_dead(hub, relay, client, mode):
+async def test_a_hiccup_of_the_engine_does_not_report_a_live_workspace_as_dead(
+    hub, relay, client, mode
+):
     spawner = await hub.start("alice")
     relay.mode = mode
     assert await spawner.poll() is None
@@ -86,7 +97,9 @@ async def test_a_hiccup_of_the_engine_does_not_report_a_live_workspace_as_dead(h
     assert await spawner.poll() is not None
 
 
-async def test_an_engine_that_hangs_fails_the_start_with_a_sentence_and_blocks_nothing_else(hub, relay):
+async def test_an_engine_that_hangs_fails_the_start_with_a_sentence_and_blocks_nothing_else(
+    hub, relay
+):
     await hub.start("alice")
     relay.mode = "hang"
     longest = 0.0
@@ -109,7 +122,9 @@ async def test_an_engine_that_hangs_fails_the_start_with_a_sentence_and_blocks_n
     await hub.start("bob")
 
 
-async def test_a_deletion_that_failed_is_made_up_for_before_the_name_is_used_again(hub, relay, run_in, client):
+async def test_a_deletion_that_failed_is_made_up_for_before_the_name_is_used_again(
+    hub, relay, run_in, client
+):
     identity = Identity(hub.hub_name, "alice")
     spawner = await hub.start("alice")
     run_in(identity.container, "sh", "-c", "echo secret > /workspace/old")
@@ -124,15 +139,14 @@ async def test_a_deletion_that_failed_is_made_up_for_before_the_name_is_used_aga
 
 async def test_one_slow_stop_holds_up_nobody(hub, client):
     hub.spawner.environment = {"IGNORE_TERM": "1"}
-    hub.spawner.stop_seconds = 4
+    hub.spawner.stop_seconds = 8
     users = [f"user{index}" for index in range(6)]
     await asyncio.gather(*(hub.start(user) for user in users))
     stops = asyncio.gather(*(hub.stop(user) for user in users))
     await asyncio.sleep(0.2)
-    began = time.monotonic()
     hub.user("zoe")
     await hub.start("zoe")
-    assert time.monotonic() - began < 3
+    assert not stops.done()
     await stops
 
 
@@ -156,13 +170,14 @@ async def test_an_engine_that_is_too_old_is_a_sentence(tmp_path):
         await reader.readuntil(b"\r\n\r\n")
         text = b'{"ApiVersion": "1.18", "Version": "1.6.2"}'
         writer.write(
-            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text)
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection:"
+            b" close\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text)
         )
         writer.close()
 
     server = await asyncio.start_unix_server(answer, str(tmp_path / "old.sock"))
     engine = Engine({"base_url": f"unix://{tmp_path}/old.sock"})
-    with pytest.raises(EngineUnreachableError, match="is too old"), engine.sentences():
+    with pytest.raises(EngineUnreachableError, match="is too old"), engine.friendly_errors():
         await engine.call("version")
     engine.close()
     server.close()
@@ -172,12 +187,23 @@ async def test_an_engine_that_is_too_old_is_a_sentence(tmp_path):
     ("text", "kind", "sentence"),
     [
         (
-            "Error while fetching server API version: ('Connection aborted.', PermissionError(13, 'Permission denied'))",
+            (
+                "Error while fetching server API version: ('Connection aborted.',"
+                " PermissionError(13, 'Permission denied'))"
+            ),
             EngineUnreachableError,
             "group of the socket",
         ),
-        ("write /var/lib/docker/volumes/x: no space left on device", CapacityError, "no disk space left"),
-        ("HTTPConnectionPool: Read timed out. (read timeout=60)", EngineUnreachableError, "did not answer in time"),
+        (
+            "write /var/lib/docker/volumes/x: no space left on device",
+            CapacityError,
+            "no disk space left",
+        ),
+        (
+            "HTTPConnectionPool: Read timed out. (read timeout=60)",
+            EngineUnreachableError,
+            "did not answer in time",
+        ),
     ],
 )
 def test_what_can_not_be_brought_about_here_has_a_sentence_too(text, kind, sentence):
@@ -187,10 +213,16 @@ def test_what_can_not_be_brought_about_here_has_a_sentence_too(text, kind, sente
 
 
 async def test_a_full_disk_is_a_sentence(hub, client, image):
-    """A tiny tmpfs as the data of a local volume stands for the full disk: Docker copies the image's files into it."""
+    """A tiny tmpfs as the data of a local volume stands for the full disk: Docker copies the
+    image's files into it.
+    """
     hub.spawner.http_timeout = 3
     volume = f"{hub.hub_name}-tiny"
-    client.volumes.create(volume, labels=LABEL, driver_opts={"type": "tmpfs", "device": "tmpfs", "o": "size=4k,nr_inodes=2"})
+    client.volumes.create(
+        volume,
+        labels=LABEL,
+        driver_opts={"type": "tmpfs", "device": "tmpfs", "o": "size=4k,nr_inodes=2"},
+    )
     hub.spawner.volumes = {volume: "/usr"}
     with pytest.raises(web.HTTPError) as caught:
         await hub.start("alice")

@@ -4,21 +4,23 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import sys
-import time
 import urllib.error
+import urllib.parse
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
 
-from mlhub.backends.docker.container import ASIDE
-from mlhub.workspace.identity import Identity
-from tests.docker.conftest import LABEL, POOL
-from tests.docker.registry import build
+from mlhub.backends.docker.container import PREVIOUS
+from mlhub.identity import Identity
+from tests.support.at_hand import make_hub_name
+from tests.support.engine import LABEL, POOL
+from tests.support.ports import find_free_port
+from tests.support.registry import build
 
 CONFIG = Path(__file__).parent / "hub_config.py"
 ASK_HUB = (
@@ -26,7 +28,8 @@ ASK_HUB = (
     "host,port=os.environ['JUPYTERHUB_API_URL'].split('/')[2].split(':')\n"
     "s=socket.create_connection((host,int(port)),5)\n"
     "path='/'+'/'.join(os.environ['JUPYTERHUB_API_URL'].split('/')[3:])+'/user'\n"
-    "s.sendall(f\"GET {path} HTTP/1.0\\r\\nAuthorization: token {os.environ['JUPYTERHUB_API_TOKEN']}\\r\\n\\r\\n\".encode())\n"
+    's.sendall(f"GET {path} HTTP/1.0\\r\\n'
+    "Authorization: token {os.environ['JUPYTERHUB_API_TOKEN']}\\r\\n\\r\\n\".encode())\n"
     "answer=b''\n"
     "while chunk:=s.recv(9999): answer+=chunk\n"
     "print(answer.decode())\n"
@@ -37,8 +40,7 @@ class HubProcess:
     """Start, kill and ask a hub."""
 
     def __init__(self, folder, hub_name, image, gateway, wait_for):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
+        self.port = find_free_port()
         self.hub_name, self.wait_for, self.folder = hub_name, wait_for, folder
         self.token = secrets.token_hex(16)
         self.spawner = {
@@ -52,11 +54,29 @@ class HubProcess:
         self.process = None
 
     def start(self):
-        test = {"port": self.port, "folder": str(self.folder), "token": self.token, "spawner": self.spawner}
-        env = {**os.environ, "MLHUB_TEST_HUB": json.dumps(test), "PYTHONPATH": str(Path(__file__).parents[2])}
+        test = {
+            "port": self.port,
+            "folder": str(self.folder),
+            "token": self.token,
+            "spawner": self.spawner,
+        }
+        env = {
+            **os.environ,
+            "MLHUB_TEST_HUB": json.dumps(test),
+            "PYTHONPATH": str(Path(__file__).parents[2]),
+        }
         self.log = (self.folder / "hub.log").open("ab")
-        self.process = subprocess.Popen([sys.executable, "-m", "jupyterhub", "-f", str(CONFIG)], env=env, stdout=self.log, stderr=self.log)
-        self.wait_for(lambda: self.process.poll() is not None or self.ask("GET", "/")[0] == 200, "the hub answers", seconds=30)
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "jupyterhub", "-f", str(CONFIG)],
+            env=env,
+            stdout=self.log,
+            stderr=self.log,
+        )
+        self.wait_for(
+            lambda: self.process.poll() is not None or self.ask("GET", "/")[0] == 200,
+            "the hub answers",
+            seconds=60,
+        )
         assert self.process.poll() is None, self.read_log()
 
     def end(self, how=signal.SIGTERM):
@@ -88,27 +108,50 @@ class HubProcess:
 
     def start_server(self, user, name="", options=None):
         self.ask("POST", f"/users/{user}")
-        status, answer = self.ask("POST", f"/users/{user}/servers/{name}", options if options is not None else {})
+        status, answer = self.ask(
+            "POST", f"/users/{user}/servers/{name}", options if options is not None else {}
+        )
         assert status in (201, 202), (status, answer, self.read_log())
-        self.wait_for(lambda: (self.server(user, name) or {}).get("ready"), f"{user} is ready", seconds=30)
+        self.wait_for(
+            lambda: (self.server(user, name) or {}).get("ready"), f"{user} is ready", seconds=30
+        )
 
     def wait_for_stop(self, user):
         self.ask("DELETE", f"/users/{user}/server")
         self.wait_for(lambda: not self.server(user), f"{user} has stopped", seconds=20)
 
 
-@pytest.fixture
-def hub_process(tmp_path, hub_name, image, client, wait_for):
+def make_hub_process(folder, image, client, wait_for):
     # Workspaces reach this hub on the host by the address of the engine's default bridge.
     config = client.api.inspect_network("bridge")["IPAM"]["Config"][0]
     gateway = config.get("Gateway") or str(next(IPv4Network(config["Subnet"]).hosts()))
-    hub = HubProcess(tmp_path, hub_name, image, gateway, wait_for)
+    return HubProcess(folder, make_hub_name(), image, gateway, wait_for)
+
+
+@pytest.fixture
+def hub_process(tmp_path, image, client, wait_for):
+    """A hub of the test's own, which it may kill."""
+    hub = make_hub_process(tmp_path, image, client, wait_for)
     yield hub
     hub.end()
     print(hub.read_log())
 
 
-def test_a_workspace_outlives_a_killed_hub_and_is_found_again(hub_process, client, wait_for):
+@pytest.fixture(scope="module")
+def steady_hub(tmp_path_factory, image, client, wait_for):
+    """A hub that runs, for tests that only use it, each with people of its own."""
+    hub = make_hub_process(tmp_path_factory.mktemp("hub"), image, client, wait_for)
+    hub.start()
+    yield hub
+    hub.end()
+
+
+def test_a_workspace_outlives_a_killed_hub_is_found_again_and_still_counts(
+    hub_process, client, tmp_path, wait_for
+):
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("everyone: {total: {servers: 1}}\n")
+    hub_process.spawner["policy_file"] = str(policy)
     hub_process.spawner["environment"] = {"PORT": "9123"}
     hub_process.spawner["image_settings"] = {"mlhub-test-*": {"port": 9123}}
     hub_process.start()
@@ -117,14 +160,28 @@ def test_a_workspace_outlives_a_killed_hub_and_is_found_again(hub_process, clien
     started = container.attrs["State"]["StartedAt"]
     hub_process.end(signal.SIGKILL)
     hub_process.start()
-    wait_for(lambda: (hub_process.server("alice", "work") or {}).get("ready"), "the workspace is found again", seconds=20)
+    wait_for(
+        lambda: (hub_process.server("alice", "work") or {}).get("ready"),
+        "the workspace is found again",
+        seconds=20,
+    )
     container.reload()
     assert container.attrs["State"]["StartedAt"] == started
+    status, answer = hub_process.ask("POST", "/users/alice/servers/second", {})
+    assert status == 400, answer
+    assert "1 workspace at once, 1 already do" in answer["message"]
     container.stop(timeout=1)
-    wait_for(lambda: not hub_process.server("alice", "work"), "the end of the workspace is noticed", seconds=20)
+    wait_for(
+        lambda: not hub_process.server("alice", "work"),
+        "the end of the workspace is noticed",
+        seconds=20,
+    )
+    hub_process.start_server("alice", "second")
 
 
-def test_a_workspace_reaches_its_hub_with_its_token_also_after_the_database_was_lost(hub_process, client, run_in):
+def test_a_workspace_reaches_its_hub_with_its_token_also_after_the_database_was_lost(
+    hub_process, client, run_in
+):
     hub_process.start()
     hub_process.start_server("alice")
     name = Identity(hub_process.hub_name, "alice").container
@@ -139,86 +196,84 @@ def test_a_workspace_reaches_its_hub_with_its_token_also_after_the_database_was_
     assert '"name": "alice"' in run_in(name, "python3", "-c", ASK_HUB)[1]
 
 
-def test_deleting_a_user_through_the_hub_leaves_only_the_trash(hub_process, client, wait_for):
-    hub_process.start()
-    hub_process.start_server("alice")
-    identity = Identity(hub_process.hub_name, "alice")
-    hub_process.ask("DELETE", "/users/alice/server")
-    wait_for(lambda: not hub_process.server("alice"), "the server stopped", seconds=20)
-    assert hub_process.ask("DELETE", "/users/alice")[0] == 204
+def test_deleting_a_user_through_the_hub_leaves_only_the_trash(steady_hub, client, wait_for):
+    steady_hub.start_server("alice")
+    identity = Identity(steady_hub.hub_name, "alice")
+    steady_hub.wait_for_stop("alice")
+    assert steady_hub.ask("DELETE", "/users/alice")[0] == 204
     assert not client.containers.list(all=True, filters={"name": identity.container})
     assert not client.networks.list(names=[identity.network])
     assert client.volumes.get(identity.volume(1))
 
 
-def test_sentences_reach_the_api_and_the_pages(hub_process, wait_for):
-    hub_process.start()
-    hub_process.ask("POST", "/users/alice")
-    status, answer = hub_process.ask("POST", "/users/alice/server", {"image": "evil/miner:1"})
+def test_sentences_reach_the_api_and_the_pages(steady_hub):
+    steady_hub.ask("POST", "/users/bob")
+    status, answer = steady_hub.ask("POST", "/users/bob/server", {"image": "evil/miner:1"})
     assert status == 400
     assert "'evil/miner:1' is not offered to you" in answer["message"]
-    browser = Browser(hub_process)
-    page = browser.get("/hub/spawn-pending/alice")
+    page = Browser(steady_hub, "bob").get("/hub/spawn-pending/bob")
     assert "is not offered to you" in page
-    hub_process.start_server("alice")
+    steady_hub.start_server("bob")
 
 
-def test_a_workspace_that_dies_at_start_shows_its_last_lines(hub_process, wait_for):
-    hub_process.spawner["environment"] = {"DIE": "no <licence> found"}
-    hub_process.start()
-    hub_process.ask("POST", "/users/alice")
-    hub_process.ask("POST", "/users/alice/server", {})
-    wait_for(lambda: not (hub_process.server("alice") or {}).get("pending"), "the start failed", seconds=20)
-    page = Browser(hub_process).get("/hub/spawn-pending/alice")
+def test_a_workspace_that_dies_at_start_shows_its_last_lines(steady_hub, wait_for):
+    steady_hub.ask("POST", "/users/carol")
+    steady_hub.ask("POST", "/users/carol/server", {"env": {"DIE": "no <license> found"}})
+    wait_for(
+        lambda: not (steady_hub.server("carol") or {}).get("pending"),
+        "the start failed",
+        seconds=20,
+    )
+    page = Browser(steady_hub, "carol").get("/hub/spawn-pending/carol")
     assert "ended before it answered" in page
-    assert "no &lt;licence&gt; found" in page
+    assert "no &lt;license&gt; found" in page
 
 
-def test_twelve_people_who_start_at_once_are_all_served(hub_process, wait_for):
-    hub_process.start()
+def test_twelve_people_who_start_at_once_are_all_served(steady_hub, wait_for):
     users = [f"user{index}" for index in range(12)]
     for user in users:
-        hub_process.ask("POST", f"/users/{user}")
-    began = time.monotonic()
-    for user in users:
-        # slow_spawn_timeout would make each request wait for its start
-        subprocess.Popen(
-            [
-                "curl",
-                "-s",
-                "-o",
-                "/dev/null",
-                "-X",
-                "POST",
-                "-H",
-                f"Authorization: token {hub_process.token}",
-                f"http://127.0.0.1:{hub_process.port}/hub/api/users/{user}/server",
-            ]
-        )
-    for user in users:
-        wait_for(lambda user=user: (hub_process.server(user) or {}).get("ready"), f"{user} is ready", seconds=60)
-    print(f"12 at once: all ready after {time.monotonic() - began:.1f} s")
+        steady_hub.ask("POST", f"/users/{user}")
+    # slow_spawn_timeout would make each request wait for its start
+    with ThreadPoolExecutor(12) as pool:
+        for user in users:
+            pool.submit(steady_hub.ask, "POST", f"/users/{user}/server")
+        for user in users:
+            wait_for(
+                lambda user=user: (steady_hub.server(user) or {}).get("ready"),
+                f"{user} is ready",
+                seconds=60,
+            )
 
 
 @pytest.fixture
 def moving(hub_process, image, client, drop_images):
     """A tag that workspaces start from, and a way to move it."""
-    tag = drop_images(f"127.0.0.1:9/moving:{hub_process.hub_name}")  # nobody answers there: what is new is here already
+    tag = drop_images(
+        f"127.0.0.1:9/moving:{hub_process.hub_name}"
+    )  # nobody answers there: what is new is here already
     client.images.get(image).tag(tag)
     hub_process.spawner["image"] = tag
     return lambda *lines: build(client, tag, base=image, size=1000, lines=lines, label=LABEL)
 
 
-def test_one_call_takes_the_newer_image_and_another_goes_back_on_a_broken_one(hub_process, moving, client, wait_for):
+def test_one_call_takes_the_newer_image_and_another_goes_back_on_a_broken_one(
+    hub_process, moving, client, wait_for
+):
     hub_process.spawner["http_timeout"] = 5
     hub_process.start()
     hub_process.start_server("alice")
     name = Identity(hub_process.hub_name, "alice").container
-    assert hub_process.ask("GET", "/users/alice/server/workspace")[1]["image"]["update_available"] is False
+    assert (
+        hub_process.ask("GET", "/users/alice/server/workspace")[1]["image"]["update_available"]
+        is False
+    )
     status, answer = hub_process.ask("POST", "/users/alice/server/workspace/update", {})
-    assert (status, "can not be pulled" in answer["message"]) == (400, True)  # there is none
+    assert (status, "cannot be pulled" in answer["message"]) == (400, True)  # there is none
     newer = moving()
-    assert hub_process.ask("GET", "/users/alice/server/workspace")[1]["image"]["update_available"] is True
+    assert (
+        hub_process.ask("GET", "/users/alice/server/workspace")[1]["image"]["update_available"]
+        is True
+    )
     assert hub_process.ask("POST", "/users/alice/server/workspace/update", {})[0] == 202
 
     def is_up_from(image):
@@ -234,7 +289,9 @@ def test_one_call_takes_the_newer_image_and_another_goes_back_on_a_broken_one(hu
     assert client.containers.get(name).id == good
 
 
-def test_a_hub_that_is_killed_in_the_middle_of_an_update_ends_with_one_container_that_works(hub_process, moving, client, wait_for):
+def test_a_hub_that_is_killed_in_the_middle_of_an_update_ends_with_one_container_that_works(
+    hub_process, moving, client, wait_for
+):
     hub_process.spawner["http_timeout"] = 6
     hub_process.start()
     hub_process.start_server("alice")
@@ -246,10 +303,20 @@ def test_a_hub_that_is_killed_in_the_middle_of_an_update_ends_with_one_container
     def list_names():
         return sorted(
             entry["Names"][0]
-            for entry in client.api.containers(all=True, filters={"label": [f"mlhub.user={identity.user}", f"mlhub.origin={identity.hub}"]})
+            for entry in client.api.containers(
+                all=True,
+                filters={"label": [f"mlhub.user={identity.user}", f"mlhub.origin={identity.hub}"]},
+            )
         )
 
-    wait_for(lambda: f"/{identity.container}{ASIDE}" in list_names() and f"/{identity.container}" in list_names(), "both are there", 30)
+    wait_for(
+        lambda: (
+            f"/{identity.container}{PREVIOUS}" in list_names()
+            and f"/{identity.container}" in list_names()
+        ),
+        "both are there",
+        30,
+    )
     hub_process.end(signal.SIGKILL)
     hub_process.start()
 
@@ -284,26 +351,10 @@ def test_an_update_that_waits_for_the_next_start_outlives_the_hub(hub_process, m
     assert client.containers.get(name).id == taken.id
 
 
-def test_what_runs_still_counts_after_the_hub_was_killed_and_started_again(hub_process, tmp_path, wait_for):
-    policy = tmp_path / "policy.yaml"
-    policy.write_text("everyone: {total: {servers: 1}}\n")
-    hub_process.spawner["policy_file"] = str(policy)
-    hub_process.start()
-    hub_process.start_server("alice")
-    hub_process.end(signal.SIGKILL)
-    hub_process.start()
-    wait_for(lambda: (hub_process.server("alice") or {}).get("ready"), "the workspace is found again", seconds=20)
-    status, answer = hub_process.ask("POST", "/users/alice/servers/second", {})
-    assert status == 400, answer
-    assert "1 workspace at once, 1 already do" in answer["message"]
-    hub_process.wait_for_stop("alice")
-    hub_process.start_server("alice", "second")
-
-
 class Browser:
-    """Sign in as alice and read pages."""
+    """Sign in and read pages."""
 
-    def __init__(self, hub):
+    def __init__(self, hub, user):
         import http.cookiejar
 
         self.base = f"http://127.0.0.1:{hub.port}"
@@ -311,7 +362,7 @@ class Browser:
         self.opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(jar))
         self.get("/hub/login")
         xsrf = next(cookie.value for cookie in jar if cookie.name == "_xsrf")
-        data = urllib.parse.urlencode({"username": "alice", "password": "x", "_xsrf": xsrf}).encode()
+        data = urllib.parse.urlencode({"username": user, "password": "x", "_xsrf": xsrf}).encode()
         self.opener.open(f"{self.base}/hub/login?next=%2Fhub%2Fhome", data=data)
 
     def get(self, path):

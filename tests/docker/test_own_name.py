@@ -1,13 +1,15 @@
-"""The documented name of the hub's container on a real engine: who gets it, and who is refused because another hub has it."""
+"""The documented name of the hub's container on a real engine: who gets it, and who is refused
+because another hub has it.
+"""
 
 import threading
 import time
 
 import pytest
 
-from mlhub.backends.docker.own import take_name
+from mlhub.backends.docker.hub_container import take_name
 from mlhub.errors import ConfigurationError
-from tests.docker.conftest import LABEL
+from tests.support.engine import LABEL
 
 HUB_IMAGE = {"org.opencontainers.image.title": "MLHub"}
 
@@ -17,7 +19,14 @@ def make_container(client, image):
     """Containers that stand for hubs; ``variables`` is what they were told."""
 
     def make(name=None, labels=HUB_IMAGE, **variables):
-        return client.containers.run(image, detach=True, labels={**LABEL, **labels}, name=name, environment=variables, init=True)
+        return client.containers.run(
+            image,
+            detach=True,
+            labels={**LABEL, **labels},
+            name=name,
+            environment=variables,
+            init=True,
+        )
 
     return make
 
@@ -38,7 +47,9 @@ async def test_a_hub_gets_its_documented_name_and_keeps_it(make_container, take,
     assert await take(container)
 
 
-async def test_a_description_from_before_the_rename_does_no_harm(engine, make_container, take, hub_name):
+async def test_a_description_from_before_the_rename_does_no_harm(
+    engine, make_container, take, hub_name
+):
     container = make_container(HUB_NAME=hub_name)
     before = dict(container.attrs)
     assert await take(container)
@@ -48,14 +59,20 @@ async def test_a_description_from_before_the_rename_does_no_harm(engine, make_co
 async def test_the_second_running_hub_of_a_name_is_refused(make_container, take, client, hub_name):
     first, second = make_container(hub_name, HUB_NAME=hub_name), make_container(HUB_NAME=hub_name)
     with pytest.raises(
-        ConfigurationError, match=f"The container '{hub_name}' is a running hub: two hubs with HUB_NAME={hub_name}. Stop the"
+        ConfigurationError,
+        match=(
+            f"The container '{hub_name}' is a running hub: two hubs with HUB_NAME={hub_name}."
+            " Stop the"
+        ),
     ):
         await take(second)
     assert await take(first)
     assert client.containers.get(hub_name).id == first.id
 
 
-async def test_a_hub_that_ends_while_its_successor_starts_leaves_the_name_to_it(make_container, take, client, hub_name):
+async def test_a_hub_that_ends_while_its_successor_starts_leaves_the_name_to_it(
+    make_container, take, client, hub_name
+):
     first, second = make_container(hub_name, HUB_NAME=hub_name), make_container(HUB_NAME=hub_name)
     ending = threading.Timer(0.5, lambda: first.remove(force=True))
     ending.start()
@@ -64,7 +81,9 @@ async def test_a_hub_that_ends_while_its_successor_starts_leaves_the_name_to_it(
     assert client.containers.get(hub_name).id == second.id
 
 
-async def test_a_hub_that_is_only_stopped_keeps_its_name_and_holds_nobody_up_for_long(make_container, take, hub_name):
+async def test_a_hub_that_is_only_stopped_keeps_its_name_and_holds_nobody_up_for_long(
+    make_container, take, hub_name
+):
     first, second = make_container(hub_name, HUB_NAME=hub_name), make_container(HUB_NAME=hub_name)
     ending = threading.Timer(0.5, lambda: first.kill())
     ending.start()
@@ -85,10 +104,22 @@ async def test_a_hub_that_is_only_stopped_keeps_its_name_and_holds_nobody_up_for
         (HUB_IMAGE, {"HUB_NAME": "{hub}", "EXECUTION_MODE": "nonsense"}),
         ({}, {"HUB_NAME": "{hub}"}),
     ],
-    ids=["another name", "the default name", "proxy role", "Kubernetes", "another engine", "wrong settings", "no hub"],
+    ids=[
+        "another name",
+        "the default name",
+        "proxy role",
+        "Kubernetes",
+        "another engine",
+        "wrong settings",
+        "no hub",
+    ],
 )
-async def test_a_container_that_is_no_such_hub_only_keeps_the_name(make_container, take, hub_name, labels, variables):
-    make_container(hub_name, labels, **{name: value.format(hub=hub_name) for name, value in variables.items()})
+async def test_a_container_that_is_no_such_hub_only_keeps_the_name(
+    make_container, take, hub_name, labels, variables
+):
+    make_container(
+        hub_name, labels, **{name: value.format(hub=hub_name) for name, value in variables.items()}
+    )
     assert not await take(make_container(HUB_NAME=hub_name))
 
 

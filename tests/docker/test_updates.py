@@ -1,4 +1,6 @@
-"""Newer images: noticed, taken in one go, and gone back on where they do not start; whatever happens in between."""
+"""Newer images: noticed, taken in one go, and gone back on where they do not start; whatever
+happens in between.
+"""
 
 import asyncio
 import secrets
@@ -7,21 +9,29 @@ from types import SimpleNamespace
 import pytest
 from tornado import web
 
-from mlhub.backends.base import Kind
-from mlhub.backends.docker.container import ASIDE
+from mlhub.backends.docker.container import PREVIOUS
 from mlhub.errors import ImageError, WorkspaceError
-from mlhub.workspace.identity import Identity
-from tests.docker.conftest import LABEL, eventually
-from tests.docker.registry import build, push
+from mlhub.identity import Identity
+from mlhub.workspaces.port import Kind
+from tests.support.engine import LABEL, eventually
+from tests.support.registry import build, push
 
 # How an image may be broken.
-DIES, MUTE, NOTHING = ('ENV DIE="no licence"',), ("ENV MUTE=1",), ('ENTRYPOINT ["/no/such/program"]',)
+DIES, MUTE, NOTHING = (
+    ('ENV DIE="no license"',),
+    ("ENV MUTE=1",),
+    ('ENTRYPOINT ["/no/such/program"]',),
+)
 
 
 @pytest.fixture
 def alice(hub, image, client, drop_images):
-    """Alice's workspace runs from a tag that can be moved; something is installed in it and something lies in its volume."""
-    tag = drop_images(f"127.0.0.1:9/moving:{hub.hub_name}")  # nobody answers there: what is new is here already
+    """Alice's workspace runs from a tag that can be moved; something is installed in it and
+    something lies in its volume.
+    """
+    tag = drop_images(
+        f"127.0.0.1:9/moving:{hub.hub_name}"
+    )  # nobody answers there: what is new is here already
     client.images.get(image).tag(tag)
     hub.spawner.image = tag
     identity = Identity(hub.hub_name, "alice")
@@ -36,7 +46,13 @@ def alice(hub, image, client, drop_images):
 
 async def start(hub, alice, run_in, **options):
     spawner = await hub.start("alice", options=options or None)
-    run_in(alice.name, "sh", "-c", "echo tool > /usr/local/bin/tool; echo precious > /workspace/data", user="0")
+    run_in(
+        alice.name,
+        "sh",
+        "-c",
+        "echo tool > /usr/local/bin/tool; echo precious > /workspace/data",
+        user="0",
+    )
     return spawner
 
 
@@ -48,8 +64,13 @@ async def update(hub, spawner):
 
 
 async def is_alone(hub, client, alice):
-    """Wait until nothing stands aside any more."""
-    await eventually(lambda: len(client.api.containers(all=True, filters={"label": f"mlhub.origin={hub.hub_name}"})) == 1)
+    """Wait until there is no previous container any more."""
+    await eventually(
+        lambda: (
+            len(client.api.containers(all=True, filters={"label": f"mlhub.origin={hub.hub_name}"}))
+            == 1
+        )
+    )
     assert alice.get()
 
 
@@ -68,7 +89,9 @@ async def test_a_moved_tag_leaves_a_container_as_it_is_and_is_told(hub, alice, r
     assert described == {"reference": alice.tag, "id": old.image.id, "update_available": True}
 
 
-async def test_an_update_takes_the_newer_image_and_keeps_data_and_options(hub, alice, run_in, client):
+async def test_an_update_takes_the_newer_image_and_keeps_data_and_options(
+    hub, alice, run_in, client
+):
     spawner = await start(hub, alice, run_in, shm_size="32M", env={"COURSE": "ml"})
     newer = alice.publish("ENV GENERATION=2")
     spawner = await update(hub, spawner)
@@ -88,16 +111,24 @@ async def test_a_stopped_workspace_can_be_updated_too(hub, alice, run_in):
     await start(hub, alice, run_in)
     newer = alice.publish()
     await hub.stop("alice")
-    await hub.user("alice").spawners[""].begin_update()  # as the REST handler does; the one that stopped is gone
+    await (
+        hub.user("alice").spawners[""].begin_update()
+    )  # as the REST handler does; the one that stopped is gone
     await hub.start("alice")
     assert alice.get().image.id == newer.id
 
 
 @pytest.mark.parametrize(
     ("lines", "reason"),
-    [(DIES, "cannot start: no licence"), (MUTE, "did not answer on port 8080 within 2 seconds"), (NOTHING, "no/such/program")],
+    [
+        (DIES, "cannot start: no license"),
+        (MUTE, "did not answer on port 8080 within 2 seconds"),
+        (NOTHING, "no/such/program"),
+    ],
 )
-async def test_an_image_that_does_not_come_up_is_gone_back_on(hub, alice, run_in, client, lines, reason):
+async def test_an_image_that_does_not_come_up_is_gone_back_on(
+    hub, alice, run_in, client, lines, reason
+):
     spawner = await start(hub, alice, run_in)
     old = alice.get()
     alice.publish(*lines)
@@ -109,7 +140,10 @@ async def test_an_image_that_does_not_come_up_is_gone_back_on(hub, alice, run_in
     await is_alone(hub, client, alice)
     await hub.start("alice")
     assert (alice.get().id, alice.get().image.id) == (old.id, old.image.id)
-    assert run_in(alice.name, "cat", "/usr/local/bin/tool", "/workspace/data") == (0, "tool\nprecious\n")
+    assert run_in(alice.name, "cat", "/usr/local/bin/tool", "/workspace/data") == (
+        0,
+        "tool\nprecious\n",
+    )
 
 
 async def test_an_image_that_outlasts_start_timeout_is_gone_back_on(hub, alice, run_in, client):
@@ -136,7 +170,9 @@ async def test_options_that_do_not_come_up_are_gone_back_on_as_well(hub, alice, 
     assert run_in(alice.name, "cat", "/usr/local/bin/tool") == (0, "tool\n")
 
 
-async def test_where_there_is_nothing_newer_that_is_a_sentence_and_the_workspace_goes_on(hub, alice, run_in):
+async def test_where_there_is_nothing_newer_that_is_a_sentence_and_the_workspace_goes_on(
+    hub, alice, run_in
+):
     hub.spawner.pull_policy = "never"
     with pytest.raises(WorkspaceError, match="no container yet"):
         await hub.user("alice").get_or_create_spawner("", "").begin_update()
@@ -163,7 +199,7 @@ async def test_a_workspace_without_a_volume_is_not_updated(hub, alice, run_in):
 
 async def set_aside(hub, alice, client):
     await hub.stop("alice")
-    client.api.rename(alice.get().id, alice.name + ASIDE)
+    client.api.rename(alice.get().id, alice.name + PREVIOUS)
 
 
 async def test_a_container_that_stands_aside_alone_gets_its_name_back(hub, alice, run_in, client):
@@ -178,7 +214,9 @@ async def test_a_container_that_stands_aside_alone_gets_its_name_back(hub, alice
 
 
 @pytest.mark.parametrize("lines", [(), DIES])
-async def test_of_two_the_newer_one_is_tried_and_stays_only_where_it_answers(hub, alice, run_in, client, lines):
+async def test_of_two_the_newer_one_is_tried_and_stays_only_where_it_answers(
+    hub, alice, run_in, client, lines
+):
     spawner = await start(hub, alice, run_in)
     old, settings = alice.get().id, alice.get().attrs
     newer = alice.publish(*lines)
@@ -190,11 +228,15 @@ async def test_of_two_the_newer_one_is_tried_and_stays_only_where_it_answers(hub
         labels=settings["Config"]["Labels"],
         environment=settings["Config"]["Env"],
         host_config=client.api.create_host_config(
-            network_mode=settings["HostConfig"]["NetworkMode"], binds=settings["HostConfig"]["Binds"], init=True
+            network_mode=settings["HostConfig"]["NetworkMode"],
+            binds=settings["HostConfig"]["Binds"],
+            init=True,
         ),
     )
     assert len(await hub.backend.list_workspaces()) == 1
-    assert [resource.kind for resource in await hub.backend.list_resources()].count(Kind.WORKSPACE) == 1
+    assert [resource.kind for resource in await hub.backend.list_resources()].count(
+        Kind.WORKSPACE
+    ) == 1
     if lines:
         with pytest.raises(web.HTTPError, match="put back"):
             await hub.start("alice")
@@ -214,11 +256,17 @@ async def test_deleting_a_workspace_removes_what_stands_aside_too(hub, alice, ru
     assert [container.labels["mlhub.user"] for container in left] == ["bob"]
 
 
-async def test_removing_a_workspace_that_stands_aside_beside_another_leaves_none(hub, alice, run_in, client, image):
+async def test_removing_a_workspace_that_stands_aside_beside_another_leaves_none(
+    hub, alice, run_in, client, image
+):
     await start(hub, alice, run_in)
     await set_aside(hub, alice, client)
     client.api.create_container(image, name=alice.name, labels={**alice.identity.labels, **LABEL})
-    (workspace,) = [resource for resource in await hub.backend.list_resources() if resource.kind is Kind.WORKSPACE]
+    (workspace,) = [
+        resource
+        for resource in await hub.backend.list_resources()
+        if resource.kind is Kind.WORKSPACE
+    ]
     await hub.backend.remove(workspace)
     assert not client.containers.list(all=True, filters={"label": f"mlhub.origin={hub.hub_name}"})
 
@@ -244,14 +292,18 @@ def published(hub, registry, client, drop_images):
 
     def create():
         client.images.pull(tag)
-        client.api.create_container(tag, name=identity.container, labels={**identity.labels, **LABEL})
+        client.api.create_container(
+            tag, name=identity.container, labels={**identity.labels, **LABEL}
+        )
         return hub.user("alice").get_or_create_spawner("", "")
 
     hub.spawner.image = tag
     return SimpleNamespace(tag=tag, publish=publish, create=create)
 
 
-async def test_a_newer_version_in_the_registry_is_told_and_pulled_while_the_workspace_still_runs(hub, published, client):
+async def test_a_newer_version_in_the_registry_is_told_and_pulled_while_the_workspace_still_runs(
+    hub, published, client
+):
     published.publish()
     spawner = published.create()
     assert await spawner.find_update() is None
@@ -279,12 +331,14 @@ async def test_the_registry_is_asked_once_in_ten_minutes(hub, published, registr
     assert len([line for line in logs.read_text().splitlines() if "manifests" in line]) > len(asked)
 
 
-async def test_a_registry_that_does_not_answer_is_no_error_but_an_update_from_it_is(hub, client, image, drop_images):
+async def test_a_registry_that_does_not_answer_is_no_error_but_an_update_from_it_is(
+    hub, client, image, drop_images
+):
     tag = drop_images("127.0.0.1:9/gone/away:1")
     client.images.get(image).tag(tag)
     hub.spawner.image = tag
     spawner = await hub.start("alice")
     assert await spawner.find_update() is None
-    with pytest.raises(ImageError, match="can not be pulled"):
+    with pytest.raises(ImageError, match="cannot be pulled"):
         await spawner.begin_update()
     assert await spawner.poll() is None

@@ -1,9 +1,13 @@
-"""The form on a real hub: what it shows to whom, what it starts, and what is left of a form that was refused."""
+"""The form on a real hub: what it shows to whom, what it starts, and what is left of a form that
+was refused.
+"""
 
 from __future__ import annotations
 
 import html
 import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 
 import pytest
@@ -23,6 +27,8 @@ everyone:
 groups:
   children:
     options: []
+  licensed:
+    license: {variable: LICENSE_KEY}
 admins:
   images: ["*"]
   custom_images: true
@@ -31,20 +37,30 @@ admins:
 """
 CONFIG = """
 import asyncio
+import os
+
+async def stay(spawner):
+    while os.path.exists("stay"):
+        await asyncio.sleep(0.05)
 
 async def linger(spawner):
     if spawner.name == "slow":
         await asyncio.sleep(3)
+    if spawner.name == "older":  # as a version made it that took every name
+        spawner.user._new_orm_spawner("lab", "lab")
 
 c.JupyterHub.authenticator_class = "dummy"
 c.Authenticator.allow_all = True
 c.Authenticator.admin_users = {"boss"}
 c.Spawner.pre_spawn_hook = linger
+c.Spawner.post_stop_hook = stay
 """
 
 
 class Page(HTMLParser):
-    """What a page without JavaScript shows of its form: inputs with their labels, errors and values."""
+    """What a page without JavaScript shows of its form: inputs with their labels, errors and
+    values.
+    """
 
     def __init__(self, response: requests.Response) -> None:
         super().__init__()
@@ -119,7 +135,7 @@ def person(hub, service, request):
     name = re.sub("[^a-z]+", "-", request.node.name.lower())[:40].strip("-")
     browser = sign_in(hub, name)
     yield browser
-    for server in ("", "second", "third", "slow"):
+    for server in ("", "second", "third", "slow", "glance", "older"):
         service.stop(name, server)
 
 
@@ -148,8 +164,26 @@ def send(browser, page, path="/hub/spawn", **changed):
     return answer
 
 
+def refuse(browser, page, path="/hub/spawn", **changed):
+    """Send the form, which is refused; return the page that says so.
+
+    A hub that takes longer than a second leads to the page of a start that cannot be. The form is
+    sent again once that has ended.
+    """
+    deadline = time.monotonic() + 60
+    while True:
+        answer = send(browser, page, path, **changed)
+        if answer.status_code != 302:
+            return Page(answer)
+        while "did not start" not in browser.get(answer.headers["Location"]).text:
+            assert time.monotonic() < deadline, answer.headers["Location"]
+            time.sleep(0.1)
+
+
 def look_inside(hub, service, name, server=""):
-    hub.wait_until(lambda: (service.get_server(name, server) or {}).get("ready"), f"{name}/{server} is ready")
+    hub.wait_until(
+        lambda: (service.get_server(name, server) or {}).get("ready"), f"{name}/{server} is ready"
+    )
     port = f"{hub.url}/user/{name}/{server + '/' if server else ''}api"
     return requests.get(port, timeout=10).json()["environment"]
 
@@ -182,26 +216,55 @@ def test_the_form_as_it_comes_starts_what_it_shows(hub, service, person):
     assert answer.status_code == 302
     assert answer.headers["Location"].startswith(f"/hub/spawn-pending/{person.name}")
     inside = look_inside(hub, service, person.name)
-    assert (inside["CPU_LIMIT"], inside["MEM_LIMIT"], inside["FAKE_IMAGE"]) == ("1.0", str(2**30), "fake/small:1")
+    assert (inside["CPU_LIMIT"], inside["MEM_LIMIT"], inside["FAKE_IMAGE"]) == (
+        "1.0",
+        str(2**30),
+        "fake/small:1",
+    )
 
 
 def test_what_is_chosen_is_what_one_gets_and_what_the_form_shows_next_time(hub, service, person):
-    sent = {"cpu_limit": "2", "mem_limit": "1.5 GB", "env": "A=b\r\nC=d=e\r\n", "days_to_live": "3", "is_mount_volume": ["false"]}
+    sent = {
+        "cpu_limit": "2",
+        "mem_limit": "1.5 GB",
+        "env": "A=b\r\nC=d=e\r\n",
+        "days_to_live": "3",
+        "is_mount_volume": ["false"],
+    }
     assert send(person, open_form(person), **sent).status_code == 302
     inside = look_inside(hub, service, person.name)
-    assert (inside["CPU_LIMIT"], inside["MEM_LIMIT"], inside["A"], inside["C"]) == ("2.0", str(1536 * 2**20), "b", "d=e")
+    assert (inside["CPU_LIMIT"], inside["MEM_LIMIT"], inside["A"], inside["C"]) == (
+        "2.0",
+        str(1536 * 2**20),
+        "b",
+        "d=e",
+    )
     service.stop(person.name)
     page = open_form(person)
-    shown = {name: page.input(name)["value"] for name in ("cpu_limit", "mem_limit", "env", "days_to_live")}
-    assert shown == {"cpu_limit": "2", "mem_limit": "1536M", "env": "A=b\nC=d=e", "days_to_live": "3"}
+    shown = {
+        name: page.input(name)["value"]
+        for name in ("cpu_limit", "mem_limit", "env", "days_to_live")
+    }
+    assert shown == {
+        "cpu_limit": "2",
+        "mem_limit": "1536M",
+        "env": "A=b\nC=d=e",
+        "days_to_live": "3",
+    }
     assert "checked" not in page.input("is_mount_volume")
     assert re.search(r"<details[^>]* open", page.text)
 
 
 def test_a_refused_form_keeps_what_was_typed_and_names_the_fields(service, person):
-    typed = {"cpu_limit": "64", "mem_limit": "<b>lots</b>", "env": "TOKEN=mine\nPATH=/x", "image": "broken", "is_mount_volume": ["false"]}
+    typed = {
+        "cpu_limit": "64",
+        "mem_limit": "<b>lots</b>",
+        "env": "TOKEN=mine\nPATH=/x",
+        "image": "broken",
+        "is_mount_volume": ["false"],
+    }
     for _ in range(2):  # the second time JupyterHub has a spawner in hand that failed
-        page = Page(send(person, open_form(person), **typed))
+        page = refuse(person, open_form(person), **typed)
         assert page.status == 400
         assert page.error("mem_limit").startswith("'<b>lots</b>' is not a size.")
         assert page.error("env").startswith("May not set PATH")
@@ -214,7 +277,7 @@ def test_a_refused_form_keeps_what_was_typed_and_names_the_fields(service, perso
         # JupyterHub's own sentence with all of them would be the same again.
         assert page.text.count("is not a size") == 2
     for _ in range(2):
-        page = Page(send(person, open_form(person), cpu_limit="64"))
+        page = refuse(person, open_form(person), cpu_limit="64")
         assert page.status == 400
         assert page.error("cpu_limit") == "64 is more than you may have. Ask for at most 2."
         assert page.input("cpu_limit")["value"] == "64"
@@ -235,10 +298,14 @@ def test_nobody_reaches_past_the_form(hub, service, person):
         {"env": "LD_PRELOAD=/x.so"},
         {"cpu_limit": ["1", "2"]},
     ):
-        page = Page(send(person, open_form(person), **forged))
+        page = refuse(person, open_form(person), **forged)
         assert page.status == 400, forged
         assert page.alert, forged
-    answer = person.post("/hub/spawn", data=b"_xsrf=" + open_form(person).fields()["_xsrf"][0].encode() + b"&env=%ff%fe", headers=FORM)
+    answer = person.post(
+        "/hub/spawn",
+        data=b"_xsrf=" + open_form(person).fields()["_xsrf"][0].encode() + b"&env=%ff%fe",
+        headers=FORM,
+    )
     assert answer.status_code == 400
     assert not service.get_server(person.name)["ready"]
     # The form was sent by another site's page.
@@ -260,7 +327,7 @@ def test_a_named_server_has_a_form_of_its_own(hub, service, person):
     page = open_form(person, path)
     assert page.heading == "Start “second”"
     assert page.input("cpu_limit")["value"] == ""
-    refused = Page(send(person, page, path, cpu_limit="64"))
+    refused = refuse(person, page, path, cpu_limit="64")
     assert refused.status == 400
     assert refused.heading == "Start “second”"
     assert refused.error("cpu_limit").startswith("64 is more")
@@ -269,24 +336,88 @@ def test_a_named_server_has_a_form_of_its_own(hub, service, person):
     assert look_inside(hub, service, person.name)["CPU_LIMIT"] == "0.5"
     # The sum is over; the sentence is about no field of the form.
     third = f"/hub/spawn/{person.name}/third"
-    page = Page(send(person, open_form(person, third), third))
+    page = refuse(person, open_form(person, third), third)
     assert page.status == 400
     assert "You" in page.alert
     assert "2" in page.alert
+
+
+def test_who_only_looks_at_the_form_of_a_new_server_adds_none(hub, service, person):
+    def known():
+        return person.get("/hub/home").text.count('home-server-row" data-server-name="glance"')
+
+    path = f"/hub/spawn/{person.name}/glance"
+    with ThreadPoolExecutor(4) as pool:  # several tabs at once
+        pages = list(pool.map(lambda _: open_form(person, path), range(4)))
+    assert {page.heading for page in pages} == {"Start “glance”"}
+    assert not known()
+    # The form that was looked at is good for a start all the same, and a server that exists stays.
+    assert send(person, pages[0], path, cpu_limit="0.5").status_code == 302
+    look_inside(hub, service, person.name, "glance")
+    assert known() == 1
+    open_form(person, f"/hub/spawn/{person.name}/another")
+    assert known() == 1
+
+
+def test_a_server_takes_no_address_of_a_page_inside_the_default_workspace(hub, service, person):
+    owner = f"users/{person.name}"
+    for name in ("lab", "api", "tree", "files", "static"):
+        for method in ("PUT", "POST"):
+            answer = service.request(method, f"{owner}/servers/{name}")
+            assert answer.status_code == 400
+            assert f"A workspace cannot be called '{name}'" in answer.json()["message"]
+        assert person.get(f"/hub/spawn/{person.name}/{name}").status_code == 400
+    assert not service.get(owner).json()["servers"]
+    assert service.put(f"{owner}/servers/my-lab").status_code == 201  # the twin
+    page = person.get("/hub/home").text
+    assert 'data-server-name="my-lab"' in page
+    assert "hides a page" not in page
+    # One from before is used on, and its owner is told.
+    assert service.start(person.name, {"cpu_limit": 0.5}, "older").status_code == 201
+    page = person.get("/hub/home").text
+    assert "lab: such a name hides a page of the default workspace" in page
+    assert service.start(person.name, {"cpu_limit": 0.5}, "lab").status_code == 201
+    assert service.stop(person.name, "lab").status_code == 204
+
+
+def test_all_faults_are_told_at_once_and_in_the_units_of_the_help(person):
+    page = open_form(person)
+    assert "At most 2 GB" in page.text
+    typed = {"cpu_limit": "64", "mem_limit": "3000000 MB", "days_to_live": "soon", "env": "A B"}
+    page = refuse(person, page, **typed)
+    assert page.status == 400
+    assert page.error("cpu_limit") == "64 is more than you may have. Ask for at most 2."
+    assert page.error("mem_limit") == "2929.6 GB is more than you may have. Ask for at most 2 GB."
+    assert page.error("days_to_live").startswith("'soon' is not a number")
+    assert page.error("env")
+    assert [page.input(name)["value"] for name in typed] == list(typed.values())
+    # The twin: nothing is told of what is well.
+    page = refuse(person, page, **{**typed, "cpu_limit": "1", "env": "A=b"})
+    assert (page.status, page.error("cpu_limit"), page.error("env")) == (400, "", "")
 
 
 def test_an_administrator_sees_their_own_choice_and_the_owners_name(hub, service, person, boss):
     path = f"/hub/spawn/{person.name}"
     page = open_form(boss, path)
     assert page.heading == f"Start the default workspace for {person.name}"
-    assert [each["value"] for each in page.inputs if each.get("name") == "image"] == ["small", "large", "broken", ":other"]
-    refused = Page(send(boss, page, path, cpu_limit="64", image="large"))
+    assert [each["value"] for each in page.inputs if each.get("name") == "image"] == [
+        "small",
+        "large",
+        "broken",
+        ":other",
+    ]
+    refused = refuse(boss, page, path, cpu_limit="64", image="large")
     assert refused.status == 400
     assert refused.heading == page.heading
     assert refused.error("cpu_limit") == "64 is more than you may have. Ask for at most 8."
     # What the administrator looked at lends the owner nothing.
-    assert Page(send(person, open_form(person), cpu_limit="4", image="large")).status == 400
-    assert send(boss, refused, path, cpu_limit="4", image=":other", custom_image="lab/own:1").status_code == 302
+    assert refuse(person, open_form(person), cpu_limit="4", image="large").status == 400
+    assert (
+        send(
+            boss, refused, path, cpu_limit="4", image=":other", custom_image="lab/own:1"
+        ).status_code
+        == 302
+    )
     inside = look_inside(hub, service, person.name)
     assert (inside["CPU_LIMIT"], inside["FAKE_IMAGE"]) == ("4.0", "lab/own:1")
     # Somebody else's form is nobody's business.
@@ -302,7 +433,9 @@ def test_an_administrator_opens_the_form_of_a_named_server_of_somebody(hub, serv
 
 
 def test_options_in_the_address_fill_in_the_form_and_start_nothing(hub, service, person):
-    page = open_form(person, "/hub/spawn?opt-cpu_limit=2&opt-image=broken&opt-env=A%3Db&next=%2Fhub%2Fhome")
+    page = open_form(
+        person, "/hub/spawn?opt-cpu_limit=2&opt-image=broken&opt-env=A%3Db&next=%2Fhub%2Fhome"
+    )
     assert page.fields()["image"] == ["broken"]
     assert page.input("cpu_limit")["value"] == "2"
     assert page.input("env")["value"] == "A=b"
@@ -311,7 +444,7 @@ def test_options_in_the_address_fill_in_the_form_and_start_nothing(hub, service,
     assert action == "/hub/spawn?next=%2Fhub%2Fhome"
     # Too much is refused when it is sent, like anything that is typed.
     page = open_form(person, "/hub/spawn?opt-cpu_limit=64")
-    assert Page(send(person, page)).error("cpu_limit").startswith("64 is more")
+    assert refuse(person, page).error("cpu_limit").startswith("64 is more")
     assert send(person, page, cpu_limit="2").status_code == 302
     assert look_inside(hub, service, person.name)["CPU_LIMIT"] == "2.0"
 
@@ -323,21 +456,34 @@ def test_with_nothing_to_choose_the_address_alone_starts(hub, service, person):
     assert "nothing to choose" in answer.text
     assert not service.get_server(person.name)["ready"]
     # Sent by hand it is refused as well, with the sentence.
-    page = Page(person.post("/hub/spawn", data={"_xsrf": person.xsrf("/hub/ssh-keys"), "cpu_limit": "2"}))
+    page = Page(
+        person.post("/hub/spawn", data={"_xsrf": person.xsrf("/hub/ssh-keys"), "cpu_limit": "2"})
+    )
     assert page.status == 400
-    assert page.alert.startswith("cpu_limit can not be chosen here.")
+    assert page.alert.startswith("cpu_limit cannot be chosen here.")
     assert person.get("/hub/spawn", allow_redirects=False).status_code == 302
     assert look_inside(hub, service, person.name)["CPU_LIMIT"] == "1.0"
 
 
 def test_a_start_that_fails_later_leads_back_to_what_was_typed(hub, service, person):
     path = f"/hub/spawn/{person.name}/slow"
-    assert send(person, open_form(person, path), path, image="broken", cpu_limit="2", env="A=b").status_code == 302
+    assert (
+        send(
+            person, open_form(person, path), path, image="broken", cpu_limit="2", env="A=b"
+        ).status_code
+        == 302
+    )
     pending = f"/hub/spawn-pending/{person.name}/slow"
     hub.wait_until(lambda: "did not start" in person.get(pending).text, "the start has failed")
     page = person.get(pending).text
-    assert re.search(r'<p class="alert[^>]*>The workspace ended before it answered\. Its last lines were:</p>', page)
+    assert re.search(
+        r'<p class="alert[^>]*>The workspace ended before it answered\. '
+        r"Its last lines were \(MLHUB-E\d+\):</p>",
+        page,
+    )
     assert re.search(r'<pre class="mlhub-log"[^>]*>\s*fake: cannot start</pre>', page)
+    assert f'href="/hub/spawn/{person.name}/slow">Start with other options' in page
+    assert f'action="/hub/start/{person.name}/slow"' in page
     again = open_form(person, path)
     assert again.fields()["image"] == ["broken"]
     assert (again.input("cpu_limit")["value"], again.input("env")["value"]) == ("2", "A=b")
@@ -348,9 +494,16 @@ def test_a_start_that_is_refused_later_leads_back_to_what_was_typed_and_why(hub,
     # Within the policy when it was sent, and forbidden by the time the site's hook is through.
     assert send(person, open_form(person, path), path, cpu_limit="2", env="A=b").status_code == 302
     try:
-        hub.policy(POLICY.replace("cpu_limit: {default: 1, max: 2}", "cpu_limit: {default: 1, max: 1.5}"))
+        hub.policy(
+            POLICY.replace("cpu_limit: {default: 1, max: 2}", "cpu_limit: {default: 1, max: 1.5}")
+        )
         pending = f"/hub/spawn-pending/{person.name}/slow"
         hub.wait_until(lambda: "did not start" in person.get(pending).text, "the start was refused")
+        page = person.get(pending).text
+        assert "2 is more than you may have. Ask for at most 1.5." in page
+        assert "Rule:" not in page
+        # The options that were refused are not kept: to press the same again starts others.
+        assert f'action="/hub/start/{person.name}/slow"' not in page
         page = open_form(person, path)
         assert page.error("cpu_limit") == "2 is more than you may have. Ask for at most 1.5."
         assert (page.input("cpu_limit")["value"], page.input("env")["value"]) == ("2", "A=b")
@@ -358,18 +511,73 @@ def test_a_start_that_is_refused_later_leads_back_to_what_was_typed_and_why(hub,
         hub.policy(POLICY)
 
 
+def test_a_form_whose_refusal_takes_its_time_tells_why_on_the_page_that_it_leads_to(hub, person):
+    held = hub.directory / "stay"
+    held.touch()
+    try:
+        # JupyterHub waits a second for the end of a start that was refused.
+        answer = send(person, open_form(person), cpu_limit="64", env="A=b")
+        assert answer.status_code == 302
+        pending = answer.headers["Location"]
+        meanwhile = person.get(pending)
+        assert Page(meanwhile).heading == "Your workspace cannot start"
+        assert meanwhile.headers["Refresh"] == "1"
+    finally:
+        held.unlink()
+    hub.wait_until(lambda: "did not start" in person.get(pending).text, "the start has ended")
+    told = person.get(pending)
+    assert told.status_code == 400
+    assert "64 is more than you may have. Ask for at most 2." in told.text
+    assert "Refresh" not in told.headers
+    page = open_form(person)
+    assert page.error("cpu_limit") == "64 is more than you may have. Ask for at most 2."
+    assert (page.input("cpu_limit")["value"], page.input("env")["value"]) == ("64", "A=b")
+
+
+def test_a_license_key_is_typed_as_a_password_kept_and_never_shown_again(hub, service, person):
+    secret = "AAAA-BBBB-CCCC-DDDD"
+    service.make_person(person.name, groups=("licensed",))
+    page = open_form(person)
+    assert (page.input("license")["type"], page.input("license").get("value", "")) == (
+        "password",
+        "",
+    )
+    refused = refuse(person, page, license=secret, cpu_limit="9")
+    assert (refused.status, refused.error("cpu_limit") is not None) == (400, True)
+    assert secret not in refused.text
+    assert send(person, page, license=secret).status_code == 302
+    assert look_inside(hub, service, person.name)["LICENSE_KEY"] == secret
+    service.stop(person.name)
+    page = open_form(person)
+    assert "One is kept" in page.text
+    assert secret not in page.text
+    assert "sealed:" not in page.text
+    assert send(person, page, cpu_limit="2").status_code == 302
+    assert look_inside(hub, service, person.name)["LICENSE_KEY"] == secret
+    service.stop(person.name)
+    assert send(person, open_form(person), license="none").status_code == 302
+    assert "LICENSE_KEY" not in look_inside(hub, service, person.name)
+    service.stop(person.name)
+    assert "One is kept" not in open_form(person).text
+
+
 def test_what_the_owner_may_see_nobody_keeps(person):
     assert person.get("/hub/spawn").headers["Cache-Control"] == "no-store"
 
 
 def test_a_site_adds_a_field_of_its_own_as_the_documentation_says(workspace_hub, root):
-    examples = re.findall(r"```python\n(.*?)```", (root / "docs" / "howto" / "options.md").read_text(), re.DOTALL)
+    """By ``options_form``; the product's own ``options_from_form`` takes what is named."""
+    examples = re.findall(
+        r"```python\n(.*?)```", (root / "docs" / "howto" / "options.md").read_text(), re.DOTALL
+    )
     (example,) = [text for text in examples if "extra_options" in text]
-    hub = workspace_hub(CONFIG.replace("c.Spawner.pre_spawn_hook = linger", "") + example, policy=POLICY)
+    hub = workspace_hub(
+        CONFIG.replace("c.Spawner.pre_spawn_hook = linger", "") + example, policy=POLICY
+    )
     person = sign_in(hub, "anna")
     page = open_form(person)
     assert "course" in page.labels
-    refused = Page(send(person, page, course="astrology", cpu_limit="2"))
+    refused = refuse(person, page, course="astrology", cpu_limit="2")
     assert refused.status == 400
     assert refused.alert == "There is no such course."
     assert refused.input("cpu_limit")["value"] == "2"

@@ -1,7 +1,8 @@
-"""Sign up, be authorised, sign in, change the password, be put out again."""
+"""Sign up, be authorized, sign in, change the password, be put out again."""
 
 from __future__ import annotations
 
+import html
 import re
 import sqlite3
 
@@ -14,7 +15,8 @@ GOOD = "correct horse 42"
 CONFIG = """
 c.MLHubNativeAuthenticator.admin_password = "quite a good one"
 c.NativeAuthenticator.seconds_before_next_try = 600
-c.JupyterHub.load_roles = [{"name": "user-manager", "scopes": ["admin:users", "admin-ui"], "users": ["manager"]}]
+c.JupyterHub.load_roles = [{"name": "user-manager", "scopes": ["admin:users", "admin-ui"], \
+"users": ["manager"]}]
 """
 
 
@@ -32,19 +34,34 @@ def accounts(server):
     return dict(server.query("select username, coalesce(is_authorized, 0) from users_info"))
 
 
-def test_somebody_signs_up_is_authorised_and_signs_in(server, admin):
+def test_somebody_signs_up_is_authorized_and_signs_in(server, admin):
     person = server.browser()
     assert "received" in person.message(person.sign_up("Ana.Müller@example.org", GOOD))
     refused = person.log_in("ana.müller@example.org", GOOD)
     assert refused.status_code == 403
-    assert "not been authorised" in person.message(refused)
+    assert "not been authorized" in person.message(refused)
     assert "ana.müller@example.org" in admin.get("/hub/authorize").text
-    assert admin.manage("authorize", "ana.müller@example.org", action="authorize").status_code == 302
+    assert (
+        admin.manage("authorize", "ana.müller@example.org", action="authorize").status_code == 302
+    )
     person.log_in("ANA.Müller@example.org", GOOD)
     assert person.is_signed_in()
 
 
-@pytest.mark.parametrize("name", ["o'brien", "a?b#c", "100%41", "<svg><b>", "日本", "a&b;c", '"quoted"', "back\\slash", "x" * 128])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "o'brien",
+        "a?b#c",
+        "100%41",
+        "<svg><b>",
+        "日本",
+        "a&b;c",
+        '"quoted"',
+        "back\\slash",
+        "x" * 128,
+    ],
+)
 def test_an_odd_name_goes_all_the_way(server, admin, name):
     person = server.person(name, GOOD, admin)
     assert accounts(server)[name] == 1
@@ -54,6 +71,13 @@ def test_an_odd_name_goes_all_the_way(server, admin, name):
     assert "<svg>" not in admin.get("/hub/authorize").text
 
 
+def test_a_name_that_looks_like_a_latin_one_is_marked_for_the_administrator(server, admin):
+    for name in ("\u0430\u0441\u0435", "\u0430\u043d\u043d\u0430"):  # "ace" and Anna, in Cyrillic
+        server.person(name, GOOD, admin)
+    page = admin.get("/hub/authorize").text
+    assert page.count("is written in Cyrillic letters that look like Latin ones") == 1
+
+
 @pytest.mark.parametrize(
     ("name", "word"),
     [
@@ -61,8 +85,9 @@ def test_an_odd_name_goes_all_the_way(server, admin, name):
         ("a b", "space"),
         ("a/b", "slash"),
         ("x" * 129, "129 characters"),
-        ("zero\u200bwidth", "can not be seen"),
-        ("\u202ereversed", "can not be seen"),
+        ("zero\u200bwidth", "cannot be seen"),
+        ("\u0430dmin", "mixes Cyrillic and Latin letters"),
+        ("\u202ereversed", "cannot be seen"),
         ("\u212aim", "look like"),
         ("fu\uff4c\uff4c", "look like"),
         ("..", "dots"),
@@ -107,7 +132,11 @@ def test_a_hash_made_by_an_older_bcrypt_from_a_longer_password_still_opens_the_a
     password = "z" * 30 + "0123456789" * 6  # 90 bytes, of which older versions looked at 72
     with sqlite3.connect(f"{server.directory}/jupyterhub.sqlite", timeout=30) as database:
         row = ("veteran", bcrypt.hashpw(password.encode()[:72], bcrypt.gensalt(10)), True, False)
-        database.execute("insert into users_info (username, password, is_authorized, has_2fa) values (?, ?, ?, ?)", row)
+        database.execute(
+            "insert into users_info (username, password, is_authorized, has_2fa) values "
+            "(?, ?, ?, ?)",
+            row,
+        )
     browser = server.browser()
     browser.log_in("veteran", password)
     assert browser.is_signed_in()
@@ -120,7 +149,10 @@ def test_opening_authorize_or_discard_changes_nothing(server, admin):
         "authorize",
         "authorize/patient",
         "discard/patient",
+        "delete-person/patient",
+        "unlock/patient",
         "authorize/patient?action=authorize",
+        "authorize/patient?action=withdraw",
         "change-password/patient?new_password=x",
     ):
         assert admin.get(f"/hub/{path}").status_code == 200
@@ -134,17 +166,41 @@ def test_every_change_without_an_xsrf_token_is_refused(server, admin, mode):
     server.browser().sign_up("xsrf-victim", GOOD)
     before = accounts(server)
     headers = {"Sec-Fetch-Mode": mode, "Sec-Fetch-Site": "cross-site"} if mode else {}
-    fields = {"action": "authorize", "new_password": GOOD, "new_password_confirmation": GOOD, "old_password": "quite a good one"}
-    for path in ("authorize/xsrf-victim", "discard/xsrf-victim", "change-password", "change-password/xsrf-victim"):
+    fields = {
+        "action": "authorize",
+        "new_password": GOOD,
+        "new_password_confirmation": GOOD,
+        "old_password": "quite a good one",
+    }
+    for path in (
+        "authorize/xsrf-victim",
+        "discard/xsrf-victim",
+        "delete-person/xsrf-victim",
+        "unlock/xsrf-victim",
+        "change-password",
+        "change-password/xsrf-victim",
+    ):
         for token in ({}, {"_xsrf": "wrong"}):
             if mode == "websocket":
                 headers = {**headers, "Sec-Fetch-Mode": "nested-navigate"}
-            assert admin.post(f"/hub/{path}", data={**fields, **token}, headers=headers, allow_redirects=False).status_code == 403
+            assert (
+                admin.post(
+                    f"/hub/{path}", data={**fields, **token}, headers=headers, allow_redirects=False
+                ).status_code
+                == 403
+            )
     stranger = server.browser()
     stranger.get("/hub/signup")
     signup = {"username": "forged", "signup_password": GOOD, "signup_password_confirmation": GOOD}
     assert stranger.post("/hub/signup", data=signup, headers=headers).status_code == 403
-    assert stranger.post("/hub/login", data={"username": "admin", "password": "quite a good one"}, headers=headers).status_code == 403
+    assert (
+        stranger.post(
+            "/hub/login",
+            data={"username": "admin", "password": "quite a good one"},
+            headers=headers,
+        ).status_code
+        == 403
+    )
     assert not stranger.is_signed_in()
     assert accounts(server) == before
 
@@ -152,13 +208,22 @@ def test_every_change_without_an_xsrf_token_is_refused(server, admin, mode):
 def test_strangers_and_ordinary_people_see_none_of_the_administrators_pages(server, admin):
     server.browser().sign_up("waiting", GOOD)
     ordinary, stranger = server.person("ordinary", GOOD, admin), server.browser()
-    for path in ("authorize", "authorize/waiting", "discard/waiting", "change-password/waiting"):
+    for path in (
+        "authorize",
+        "authorize/waiting",
+        "authorize/waiting?action=withdraw",
+        "discard/waiting",
+        "delete-person/waiting",
+        "unlock/waiting",
+        "change-password/waiting",
+    ):
         assert ordinary.get(f"/hub/{path}").status_code == 403
         answer = stranger.get(f"/hub/{path}", allow_redirects=False)
         assert answer.status_code == 302
         assert "/hub/login" in answer.headers["Location"]
     assert ordinary.manage("authorize", "waiting", action="authorize").status_code == 403
-    assert ordinary.manage("discard", "waiting").status_code == 403
+    for path in ("discard", "delete-person", "unlock"):
+        assert ordinary.manage(path, "waiting").status_code == 403
     assert accounts(server)["waiting"] == 0
 
 
@@ -167,26 +232,98 @@ def test_who_may_manage_users_can_not_become_an_administrator_through_passwords(
     server.browser().sign_up("newcomer", GOOD)
     assert manager.manage("authorize", "newcomer", action="authorize").status_code == 302
     for name in ("admin", "newcomer"):
-        answer = manager.manage("change-password", name, new_password=GOOD, new_password_confirmation=GOOD)
+        answer = manager.manage(
+            "change-password", name, new_password=GOOD, new_password_confirmation=GOOD
+        )
         assert answer.status_code == 403
     assert manager.manage("authorize", "admin", action="withdraw").status_code == 403
     assert server.admin()
 
 
-def test_unauthorising_somebody_ends_their_session_and_their_tokens(server, admin):
+def test_unauthorizing_somebody_ends_their_session_and_their_tokens(server, admin):
     person = server.person("leaver", GOOD, admin)
-    token = person.api("POST", "users/leaver/tokens", json={"note": "Server at /user/leaver/"}).json()["token"]
+    token = person.api(
+        "POST", "users/leaver/tokens", json={"note": "Server at /user/leaver/"}
+    ).json()["token"]
     bearer = {"Authorization": f"token {token}"}
     assert requests.get(server.url + "/hub/api/user", headers=bearer, timeout=30).status_code == 200
     assert admin.manage("authorize", "leaver", action="withdraw").status_code == 302
     assert not person.is_signed_in()
     assert requests.get(server.url + "/hub/api/user", headers=bearer, timeout=30).status_code == 403
-    assert "not been authorised" in person.message(person.log_in("leaver", GOOD))
+    assert "not been authorized" in person.message(person.log_in("leaver", GOOD))
     assert admin.manage("authorize", "leaver", action="nonsense").status_code == 400
     assert admin.manage("authorize", "nobody-of-that-name", action="authorize").status_code == 404
 
 
-def test_an_administrator_neither_locks_himself_out_nor_discards_an_authorised_account(server, admin):
+def read_text(page):
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", page.text)).split())
+
+
+def test_what_puts_somebody_out_asks_first_and_is_told_afterwards(server, admin):
+    server.browser().sign_up("asked", GOOD)
+
+    def press(path, **fields):
+        answer = admin.submit("/hub/change-password", fields, to=f"/hub/{path}")
+        return admin.message(answer)
+
+    assert "asked may sign in now." in press("authorize/asked", action="authorize")
+    question = admin.get("/hub/authorize/asked?action=withdraw")
+    assert "Unauthorize asked?" in read_text(question)
+    assert "Password, SSH keys, workspaces and files are kept" in read_text(question)
+    assert 'name="action" value="withdraw"' in question.text
+    assert accounts(server)["asked"] == 1, "a question changes nothing"
+    assert "asked may not sign in any more." in press("authorize/asked", action="withdraw")
+    # What is told is how things are, whoever made the link.
+    false = admin.get("/hub/authorize?done=authorize&name=asked")
+    assert "asked may sign in now." not in read_text(false)
+    assert "asked would have to sign up again." in read_text(admin.get("/hub/discard/asked"))
+    assert "The sign-up of asked is discarded." in press("discard/asked")
+    assert "asked" not in accounts(server)
+
+
+def test_a_person_is_deleted_after_what_will_happen_was_told(server, admin):
+    person = server.person("going", GOOD, admin)
+    page = admin.get("/hub/delete-person/going")
+    assert "Delete going?" in read_text(page)
+    assert "There is no way back." in read_text(page)
+    assert person.is_signed_in()
+    assert person.get("/hub/delete-person/going").status_code == 403
+    assert admin.manage("delete-person", "admin").status_code == 400
+    assert admin.manage("delete-person", "nobody-of-that-name").status_code == 404
+    answer = admin.submit("/hub/delete-person/going", {})
+    assert "going is deleted." in admin.message(answer)
+    assert "going" not in accounts(server)
+    assert not person.is_signed_in()
+    assert admin.api("GET", "users/going").status_code == 404
+
+
+def test_who_is_locked_out_is_shown_and_let_in_again(server, admin):
+    server.person("clumsy", GOOD, admin)
+    browser = server.browser()
+    for _ in range(5):
+        assert browser.log_in("clumsy", "not the right one").status_code == 403
+    assert browser.log_in("clumsy", GOOD).status_code == 429
+    page = read_text(admin.get("/hub/authorize?search=clumsy"))
+    assert "Too many wrong passwords: locked for 10 min" in page
+    answer = admin.submit("/hub/authorize?search=clumsy", {}, to="/hub/unlock/clumsy")
+    assert "clumsy may try to sign in again now." in admin.message(answer)
+    assert "locked for" not in read_text(admin.get("/hub/authorize?search=clumsy"))
+    browser.log_in("clumsy", GOOD)
+    assert browser.is_signed_in()
+
+
+@pytest.mark.parametrize("name", ["keys", "items"])
+def test_a_name_that_every_mapping_knows_is_somebodys_like_any_other(server, admin, name):
+    server.person(name, GOOD, admin)
+    answer = admin.get(f"/hub/authorize?search={name}")
+    assert answer.status_code == 200
+    assert f"Unauthorize {name}" in read_text(answer)
+    assert "locked for" not in read_text(answer)
+
+
+def test_an_administrator_neither_locks_himself_out_nor_discards_an_authorized_account(
+    server, admin
+):
     server.person("kept", GOOD, admin)
     assert admin.manage("authorize", "admin", action="withdraw").status_code == 400
     assert admin.manage("discard", "kept").status_code == 409
@@ -207,13 +344,25 @@ def test_people_change_their_own_password_and_their_other_sessions_end(server, a
     elsewhere.log_in("changer", GOOD)
     new = "another good 77"
     page = "/hub/change-password"
-    wrong = person.submit(page, {"old_password": "not this one", "new_password": new, "new_password_confirmation": new})
+    wrong = person.submit(
+        page,
+        {"old_password": "not this one", "new_password": new, "new_password_confirmation": new},
+    )
     assert "current password is wrong" in person.message(wrong)
-    differ = person.submit(page, {"old_password": GOOD, "new_password": new, "new_password_confirmation": new + "x"})
+    differ = person.submit(
+        page, {"old_password": GOOD, "new_password": new, "new_password_confirmation": new + "x"}
+    )
     assert "differ" in person.message(differ)
     assert elsewhere.is_signed_in()
-    person.submit(page, {"old_password": GOOD, "new_password": new, "new_password_confirmation": new})
+    answer = person.submit(
+        page, {"old_password": GOOD, "new_password": new, "new_password_confirmation": new}
+    )
     assert person.is_signed_in()
+    # Once more, from the page that answered.
+    token = html.unescape(re.search(r'name="_xsrf" value="([^"]*)"', answer.text)[1])
+    newer = {"old_password": new, "new_password": "newer 88 yet", "_xsrf": token}
+    answer = person.post(page, data={**newer, "new_password_confirmation": "differs"})
+    assert "differ" in person.message(answer)
     assert not elsewhere.is_signed_in()
     elsewhere.log_in("changer", GOOD)
     assert not elsewhere.is_signed_in()
@@ -286,9 +435,9 @@ def test_people_of_an_approved_domain_let_themselves_in_by_mail_and_a_click(hub)
     address, link = mail.read_text().split()
     assert address == "insider@example.org"
     assert person.get(link).status_code == 200
-    assert accounts(server)["insider"] == 0, "a mail scanner that opens the link authorises nobody"
+    assert accounts(server)["insider"] == 0, "a mail scanner that opens the link authorizes nobody"
     assert person.get(link[:-1] + ("a" if link[-1] != "a" else "b")).status_code == 404
-    assert "authorised" in person.message(person.submit(link, {}))
+    assert "authorized" in person.message(person.submit(link, {}))
     person.log_in("insider", GOOD)
     assert person.is_signed_in()
     assert accounts(server)["outsider"] == 0

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlencode
 
 import pytest
 import requests
@@ -50,7 +53,8 @@ def test_a_name_that_does_not_exist_is_locked_alike(server):
     for name in ("exists", "exists-not"):
         browser = server.browser()
         answers[name] = [
-            (answer.status_code, browser.message(answer)) for answer in (browser.log_in(name, "a wrong guess") for _ in range(7))
+            (answer.status_code, browser.message(answer))
+            for answer in (browser.log_in(name, "a wrong guess") for _ in range(7))
         ]
     assert answers["exists"] == answers["exists-not"]
     assert answers["exists"][-1][0] == 429
@@ -62,12 +66,120 @@ def test_guesses_sent_all_at_once_count_like_guesses_sent_one_by_one(server):
     data = {"_xsrf": token, "username": "stormed", "password": "a wrong guess"}
 
     def guess(_):
-        return requests.post(server.url + "/hub/login", data=data, cookies=browser.cookies, timeout=60, allow_redirects=False).status_code
+        return requests.post(
+            server.url + "/hub/login",
+            data=data,
+            cookies=browser.cookies,
+            timeout=60,
+            allow_redirects=False,
+        ).status_code
 
     with ThreadPoolExecutor(20) as pool:
         codes = list(pool.map(guess, range(40)))
     assert codes.count(403) <= 5
     assert codes.count(429) >= 35
+
+
+def send_sign_in(server, address, name, password, browser=None):
+    """Sign in as the proxy hands it on from an address; return the answer and how long it took."""
+    browser = browser or server.browser()
+    browser.url = f"http://127.0.0.1:{server.hub_port}"
+    browser.headers["X-Forwarded-For"] = address
+    token = browser.xsrf("/hub/login")
+    began = time.perf_counter()
+    answer = browser.post(
+        "/hub/login",
+        data={"_xsrf": token, "username": name, "password": password},
+        allow_redirects=False,
+    )
+    return answer, time.perf_counter() - began
+
+
+def test_nobody_locks_an_administrator_out_from_afar(server):
+    known = server.admin()
+    for address in ("198.51.100.1", "198.51.100.2", "2001:db8:1:2::1", "2001:db8:1:2::2"):
+        answers = [send_sign_in(server, address, "admin", "a wrong guess")[0] for _ in range(6)]
+        assert [answer.status_code for answer in answers][-1] == 429
+        assert int(answers[-1].headers["Retry-After"]) > 0
+    # The fourth address is in the third one's network, and was locked from the start.
+    assert [answer.status_code for answer in answers] == [429] * 6
+    assert send_sign_in(server, "203.0.113.9", "admin", "quite a good one")[0].status_code == 302
+    assert send_sign_in(server, "198.51.100.1", "admin", "quite a good one")[0].status_code == 429
+    # A browser in which the administrator has signed in before is let through wherever it is.
+    known.cookies.clear("127.0.0.1", "/hub/")
+    assert (
+        send_sign_in(server, "198.51.100.1", "admin", "quite a good one", known)[0].status_code
+        == 302
+    )
+
+
+def test_a_known_browser_is_known_by_a_cookie_that_only_the_sign_in_page_gets_and_nobody_makes(
+    server,
+):
+    browser = server.browser()
+    page = browser.submit(
+        "/hub/login", {"username": "admin", "password": "quite a good one"}, allow_redirects=False
+    )
+    made = next(
+        value
+        for value in page.raw.headers.getlist("Set-Cookie")
+        if value.startswith("mlhub-known-browser=")
+    )
+    assert "HttpOnly" in made
+    assert "Path=/hub/login;" in made
+    assert "SameSite=Lax" in made
+    forged = server.browser()
+    mallory = server.person("mallory", GOOD, server.admin())
+    for value in (
+        "x y z",
+        next(cookie.value for cookie in mallory.cookies if cookie.name == "mlhub-known-browser"),
+    ):
+        forged.cookies.set("mlhub-known-browser", value, domain="127.0.0.1", path="/hub/login")
+        answers = [
+            send_sign_in(server, "198.51.100.77", "admin", "a wrong guess", forged)[0].status_code
+            for _ in range(3)
+        ]
+    assert answers[-1] == 429  # counted for the address, as those of the first cookie were
+
+
+def test_a_flood_of_names_from_one_address_makes_that_address_wait_and_nobody_else(server):
+    alone = statistics.median(
+        send_sign_in(server, "203.0.113.20", "nobody", "a wrong guess")[1] for _ in range(3)
+    )
+    browser = server.browser()
+    token = browser.xsrf("/hub/login")
+    cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in browser.cookies)
+    with contextlib.ExitStack() as flood:
+        for number in range(60):
+            body = urlencode(
+                {"_xsrf": token, "username": f"random-{number}", "password": "a wrong guess"}
+            )
+            head = (
+                "POST /hub/login HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Forwarded-For:"
+                f" 127.0.0.1\r\nCookie: {cookies}\r\n"
+            )
+            head += (
+                f"User-Agent: {requests.utils.default_user_agent()}\r\nContent-Type:"
+                " application/x-www-form-urlencoded\r\n"
+            )
+            attacker = flood.enter_context(
+                socket.create_connection(("127.0.0.1", server.hub_port), 30)
+            )
+            attacker.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+        server.wait_until(lambda: "Failed login for 'random-" in server.log, "the flood")
+        answer, seconds = send_sign_in(server, "203.0.113.30", "admin", "quite a good one")
+        behind = 60 - server.log.count("Failed login for 'random-")
+    assert answer.status_code == 302
+    # The one that is being served, one more of the flood, and what the machine does beside: not all
+    # that wait.
+    assert seconds < 8 * alone
+    assert behind > 30
+    # Whoever has hung up costs no hash.
+    server.wait_until(
+        lambda: server.log.count("Failed login for 'random-") == 60,
+        "the rest of the flood",
+        10 * alone,
+    )
 
 
 def test_a_lock_ends_by_itself_and_a_success_wipes_the_count(hub):
@@ -80,7 +192,11 @@ def test_a_lock_ends_by_itself_and_a_success_wipes_the_count(hub):
     for _ in range(5):
         browser.log_in("admin", "a wrong guess")
     assert browser.log_in("admin", "quite a good one").status_code == 429
-    server.wait_until(lambda: browser.log_in("admin", "quite a good one").status_code != 429, "the lock to end", 15)
+    server.wait_until(
+        lambda: browser.log_in("admin", "quite a good one").status_code != 429,
+        "the lock to end",
+        15,
+    )
     assert browser.is_signed_in()
 
 
@@ -93,7 +209,7 @@ def test_signing_up_answers_alike_for_free_taken_and_reserved_names(unlocked):
         answers.add((answer.status_code, browser.message(answer)))
     assert len(answers) == 1
     browser = unlocked.browser()
-    assert "not been authorised" in browser.message(browser.log_in("taken", GOOD))
+    assert "not been authorized" in browser.message(browser.log_in("taken", GOOD))
 
 
 def test_nobody_grabs_an_administrators_name(server):
@@ -131,12 +247,16 @@ def _seconds(browser, send, count=9):
 
 def test_the_time_of_a_failed_sign_in_does_not_tell_who_has_an_account(unlocked):
     browser = unlocked.browser()
-    browser.sign_up("unauthorised", GOOD)
+    browser.sign_up("unauthorized", GOOD)
 
     def guess(name):
-        return lambda browser, token, _: browser.post("/hub/login", data={"_xsrf": token, "username": name, "password": "a wrong guess"})
+        return lambda browser, token, _: browser.post(
+            "/hub/login", data={"_xsrf": token, "username": name, "password": "a wrong guess"}
+        )
 
-    known, waiting, unknown = (_seconds(browser, guess(name)) for name in ("admin", "unauthorised", "no-such-name"))
+    known, waiting, unknown = (
+        _seconds(browser, guess(name)) for name in ("admin", "unauthorized", "no-such-name")
+    )
     assert 0.5 < known / unknown < 2
     assert 0.5 < waiting / unknown < 2
 
@@ -144,9 +264,13 @@ def test_the_time_of_a_failed_sign_in_does_not_tell_who_has_an_account(unlocked)
 def test_the_time_of_a_sign_up_does_not_tell_whose_name_is_taken(unlocked):
     def sign_up(name):
         fields = {"signup_password": GOOD, "signup_password_confirmation": GOOD}
-        return lambda browser, token, number: browser.post("/hub/signup", data={"_xsrf": token, "username": name.format(number), **fields})
+        return lambda browser, token, number: browser.post(
+            "/hub/signup", data={"_xsrf": token, "username": name.format(number), **fields}
+        )
 
-    taken, free = (_seconds(unlocked.browser(), sign_up(name)) for name in ("admin", "never-seen-{}"))
+    taken, free = (
+        _seconds(unlocked.browser(), sign_up(name)) for name in ("admin", "never-seen-{}")
+    )
     assert 0.5 < taken / free < 2
 
 
@@ -179,12 +303,19 @@ def test_a_flood_of_huge_names_neither_fills_the_log_nor_breaks_the_hub(server):
     before = server.log_file.stat().st_size
     for page in ("login", "signup"):
         for _ in range(20):
-            fields = {"_xsrf": token, "username": "x" * 2**20, "password": GOOD, "signup_password": GOOD}
+            fields = {
+                "_xsrf": token,
+                "username": "x" * 2**20,
+                "password": GOOD,
+                "signup_password": GOOD,
+            }
             answer = browser.post(f"/hub/{page}", data=fields)
             assert answer.status_code == 413
             assert len(answer.content) < 50_000
     for _ in range(20):
-        answer = browser.post("/hub/login", data={"_xsrf": token, "username": "y" * 60_000, "password": GOOD})
+        answer = browser.post(
+            "/hub/login", data={"_xsrf": token, "username": "y" * 60_000, "password": GOOD}
+        )
         assert answer.status_code == 403
         assert len(answer.content) < 50_000
     assert server.log_file.stat().st_size - before < 60 * 1000
@@ -212,28 +343,61 @@ def test_a_flood_of_huge_names_neither_fills_the_log_nor_breaks_the_hub(server):
 def test_a_malformed_form_is_refused_and_never_an_error_of_the_hub(server, body):
     browser = server.browser()
     token = browser.xsrf("/hub/login").encode()
-    for page in ("login", "signup", "change-password", "authorize/x", "discard/x", "confirm/x", "confirm/%00"):
+    for page in (
+        "login",
+        "signup",
+        "change-password",
+        "authorize/x",
+        "discard/x",
+        "confirm/x",
+        "confirm/%00",
+    ):
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
-        answer = browser.post(f"/hub/{page}", data=b"_xsrf=" + token + b"&" + body, headers=headers, allow_redirects=False)
+        answer = browser.post(
+            f"/hub/{page}",
+            data=b"_xsrf=" + token + b"&" + body,
+            headers=headers,
+            allow_redirects=False,
+        )
         assert 400 <= answer.status_code < 500, (page, answer.status_code)
 
 
 @pytest.mark.parametrize(
     "target",
-    ["//evil.test", "/\\evil.test", "https://evil.test", "/%09/evil.test", "http:evil.test", "///evil.test", "javascript:alert(1)"],
+    [
+        "//evil.test",
+        "/\\evil.test",
+        "https://evil.test",
+        "/%09/evil.test",
+        "http:evil.test",
+        "///evil.test",
+        "javascript:alert(1)",
+    ],
 )
 def test_after_signing_in_nobody_is_led_to_another_site(server, target):
     browser = server.browser()
     page = f"/hub/login?next={requests.utils.quote(target, safe='')}"
-    answer = browser.submit(page, {"username": "admin", "password": "quite a good one"}, allow_redirects=False)
+    answer = browser.submit(
+        page, {"username": "admin", "password": "quite a good one"}, allow_redirects=False
+    )
     assert answer.status_code == 302
     assert answer.headers["Location"].startswith("/")
     assert not answer.headers["Location"].startswith(("//", "/\\"))
 
 
+@pytest.mark.parametrize("target", ["/hub/token", "/hub/home?a=//b", "/user/admin/lab/tree/c%20d"])
+def test_after_signing_in_one_is_led_on_within_the_site(server, target):
+    page = f"/hub/login?next={requests.utils.quote(target, safe='')}"
+    fields = {"username": "admin", "password": "quite a good one"}
+    answer = server.browser().submit(page, fields, allow_redirects=False)
+    assert (answer.status_code, answer.headers["Location"]) == (302, target)
+
+
 def test_sign_ups_that_nobody_looks_through_are_limited(hub):
     server = hub(CONFIG + "c.MLHubNativeAuthenticator.max_pending_signups = 2\n")
-    answers = [server.browser().sign_up(f"pending-{number}", GOOD).status_code for number in range(4)]
+    answers = [
+        server.browser().sign_up(f"pending-{number}", GOOD).status_code for number in range(4)
+    ]
     assert answers == [200, 200, 503, 503]
     assert sorted(accounts(server)) == ["admin", "pending-0", "pending-1"]
 
@@ -244,7 +408,12 @@ def test_with_signing_up_switched_off_the_page_is_gone(hub):
     assert browser.get("/hub/signup").status_code == 404
     assert "Sign up" not in browser.get("/hub/login").text
     token = browser.xsrf("/hub/login")
-    fields = {"_xsrf": token, "username": "late", "signup_password": GOOD, "signup_password_confirmation": GOOD}
+    fields = {
+        "_xsrf": token,
+        "username": "late",
+        "signup_password": GOOD,
+        "signup_password_confirmation": GOOD,
+    }
     assert browser.post("/hub/signup", data=fields).status_code == 404
     assert "late" not in accounts(server)
 

@@ -1,8 +1,9 @@
-"""The parts of sign-in that need no hub: the lock-out, the rules for names and passwords, the hasher."""
+"""The parts of sign-in that need no hub: the lock-out, the rules for names and passwords, the
+hasher.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import unicodedata
 
 import pytest
@@ -12,12 +13,16 @@ from jupyterhub import orm
 from nativeauthenticator.orm import UserInfo
 from sqlalchemy import text
 
-from mlhub.auth.accounts import Accounts, create_table
-from mlhub.auth.lockout import Lockout
-from mlhub.auth.native import MLHubNativeAuthenticator
-from mlhub.auth.passwords import PasswordHasher, hash_password, is_password
-from mlhub.auth.rules import explain_email, explain_password, explain_username, list_common_passwords
-from mlhub.errors import CapacityError
+from mlhub.signin.native.accounts import Accounts, create_table
+from mlhub.signin.native.authenticator import MLHubNativeAuthenticator
+from mlhub.signin.native.lockout import Lockout
+from mlhub.signin.native.passwords import hash_password, is_password
+from mlhub.signin.native.rules import (
+    explain_email,
+    explain_password,
+    explain_username,
+    list_common_passwords,
+)
 
 GOOD = "correct horse 42"
 
@@ -108,7 +113,11 @@ def test_every_name_is_refused_with_a_sentence_or_can_be_found_again(native, nam
 @given(st.text(max_size=100))
 def test_every_password_is_refused_with_a_sentence_or_fits_bcrypt(password):
     complaint = explain_password(password, "ana")
-    assert complaint.endswith(".") if complaint else len(password) >= 10 and len(password.encode()) <= 72
+    assert (
+        complaint.endswith(".")
+        if complaint
+        else len(password) >= 10 and len(password.encode()) <= 72
+    )
 
 
 def test_the_list_of_common_passwords_is_there():
@@ -117,7 +126,10 @@ def test_the_list_of_common_passwords_is_there():
     assert explain_password("short", "ana", 4, is_common_allowed=True) == ""
 
 
-@pytest.mark.parametrize("email", ["a@b", "a b@example.org", "x" * 200 + "@example.org", "a@example.org\nb", "@example.org"])
+@pytest.mark.parametrize(
+    "email",
+    ["a@b", "a b@example.org", "x" * 200 + "@example.org", "a@example.org\nb", "@example.org"],
+)
 def test_an_odd_email_address_is_refused(email):
     assert "name@example.org" in explain_email(email)
 
@@ -136,23 +148,21 @@ def test_verifying_never_raises_and_knows_its_own_hashes():
         assert not is_password(GOOD, broken)
 
 
-async def test_the_number_of_waiting_passwords_is_bounded():
-    hasher = PasswordHasher(workers=1, max_waiting=2)
-    jobs = [asyncio.ensure_future(hasher.verify(GOOD, None)) for _ in range(2)]
-    await asyncio.sleep(0)
-    with pytest.raises(CapacityError, match="Try again"):
-        await hasher.verify(GOOD, None)
-    assert await asyncio.gather(*jobs) == [False, False]
-    assert await hasher.verify(GOOD, hash_password(GOOD))
-
-
 def test_a_table_of_an_older_version_gets_the_columns_it_lacks():
     db = orm.new_session_factory("sqlite:///:memory:")()
     db.execute(text("DROP TABLE IF EXISTS users_info"))
     db.execute(
-        text("CREATE TABLE users_info (id INTEGER PRIMARY KEY, username VARCHAR NOT NULL, password BLOB NOT NULL, is_authorized BOOLEAN)")
+        text(
+            "CREATE TABLE users_info (id INTEGER PRIMARY KEY, username VARCHAR NOT NULL, password"
+            " BLOB NOT NULL, is_authorized BOOLEAN)"
+        )
     )
-    db.execute(text("INSERT INTO users_info (username, password, is_authorized) VALUES ('veteran', x'00', 1)"))
+    db.execute(
+        text(
+            "INSERT INTO users_info (username, password, is_authorized) VALUES ('veteran',"
+            " x'00', 1)"
+        )
+    )
     db.commit()
     create_table(db)
     create_table(db)

@@ -55,9 +55,22 @@ def provider(provider_modules, pick_port, tmp_path):
 
     def start(redirect_address, port):
         log = (tmp_path / "provider.log").open("wb")
-        arguments = [str(port), "an-id", "a-secret-of-some-length-for-the-tests", redirect_address, TENANT]
+        arguments = [
+            str(port),
+            "an-id",
+            "a-secret-of-some-length-for-the-tests",
+            redirect_address,
+            TENANT,
+        ]
         environment = {**os.environ, "MLHUB_TEST_NODE_MODULES": str(provider_modules)}
-        started.append(subprocess.Popen(["node", str(HERE / "oidc" / "provider.mjs"), *arguments], stdout=log, stderr=log, env=environment))
+        started.append(
+            subprocess.Popen(
+                ["node", str(HERE / "oidc" / "provider.mjs"), *arguments],
+                stdout=log,
+                stderr=log,
+                env=environment,
+            )
+        )
 
     yield start
     for process in started:
@@ -78,7 +91,12 @@ def start_hub(hub, provider, pick_port):
         def answers():
             browser = server.browser()
             try:
-                return browser.get(f"http://127.0.0.1:{port}/.well-known/openid-configuration").status_code == 200
+                return (
+                    browser.get(
+                        f"http://127.0.0.1:{port}/.well-known/openid-configuration"
+                    ).status_code
+                    == 200
+                )
             except OSError:
                 return False
 
@@ -88,9 +106,13 @@ def start_hub(hub, provider, pick_port):
     return start
 
 
-def sign_in(server, name):
-    """Press the button, type a name at the provider, consent; return the browser and the last answer."""
+def sign_in(server, name, session=""):
+    """Press the button, type a name at the provider, consent; return the browser, which may have a
+    session id, and the last answer.
+    """
     browser = server.browser()
+    if session:
+        browser.cookies.set("jupyterhub-session-id", session, domain="127.0.0.1", path="/")
     page = browser.get("/hub/login").text
     button = re.search(r'href="([^"]*oauth_login[^"]*)"', page)
     assert button, page
@@ -105,9 +127,17 @@ def sign_in(server, name):
 @pytest.mark.parametrize("kind", ["generic", "azure"])
 def test_the_documented_example_admits_administrators_only_and_says_what_to_do(start_hub, kind):
     server = start_hub(kind)
-    warnings = [line for line in server.log.splitlines() if "no rule that lets anybody in but the administrators" in line]
+    warnings = [
+        line
+        for line in server.log.splitlines()
+        if "no rule that lets anybody in but the administrators" in line
+    ]
     assert len(warnings) == 1
-    assert re.search(r"\(some-user\)\. Set c\.\w+OAuthenticator\.allow_all = True .* DYNAMIC_WHITELIST_ENABLED=true", warnings[0])
+    assert re.search(
+        r"\(some-user\)\. Set c\.\w+OAuthenticator\.allow_all = True .*"
+        r" DYNAMIC_WHITELIST_ENABLED=true",
+        warnings[0],
+    )
     assert "No allow config found" not in server.log
     boss, _ = sign_in(server, "some-user")
     assert boss.is_signed_in()
@@ -129,15 +159,20 @@ def test_people_of_the_allow_list_get_in_without_another_rule(start_hub, tmp_pat
     file.write_text("listed\n")
     assert not sign_in(server, "some-user")[0].is_signed_in(), "administrators are not exempt"
     file.unlink()
-    assert not sign_in(server, "listed")[0].is_signed_in(), "without the file the authenticator's own rules apply"
+    assert not sign_in(server, "listed")[0].is_signed_in(), (
+        "without the file the authenticator's own rules apply"
+    )
     assert sign_in(server, "some-user")[0].is_signed_in()
 
 
 def test_with_allow_all_everybody_of_the_provider_gets_in(start_hub):
     server = start_hub("azure", "c.AzureAdOAuthenticator.allow_all = True\n")
     assert "no rule that lets anybody in" not in server.log
-    browser, _ = sign_in(server, "Somebody Else")
+    browser, _ = sign_in(server, "Somebody Else", session="fixed-by-mallory")
     assert browser.is_signed_in()
+    assert [
+        cookie.value for cookie in browser.cookies if cookie.name == "jupyterhub-session-id"
+    ] != ["fixed-by-mallory"]
     assert "somebody else" in browser.get("/hub/home").text
 
 

@@ -18,7 +18,7 @@ import requests
 
 TOKEN = "the-token-of-hub-and-proxy"
 ELSEWHERE = f"""
-c.JupyterHub.proxy_class = "mlhub.hubconfig.proxy.WatchedProxy"
+c.JupyterHub.proxy_class = "mlhub.hub.proxy.WatchedProxy"
 c.JupyterHubHTTPClient.connector_options = {{"force_close": True}}
 c.ConfigurableHTTPProxy.should_start = False
 c.ConfigurableHTTPProxy.auth_token = "{TOKEN}"
@@ -41,16 +41,33 @@ c.JupyterHub.cleanup_servers = False
 """
 
 
+# A backend that itself is late, before anybody is asked for.
+LATE = HESITANT.replace("async def poll", "async def prepare_hub").replace(
+    "super().poll", "super().prepare_hub"
+)
+
+
 class Proxy:
     """A proxy that the hub did not start."""
 
     def __init__(self, program: Path, port: int, api_port: int) -> None:
         self.port, self.api_url = port, f"http://127.0.0.1:{api_port}"
-        command = ["node", str(program), "--ip=127.0.0.1", f"--port={port}", "--api-ip=127.0.0.1", f"--api-port={api_port}"]
-        self.process = subprocess.Popen([*command, "--log-level=warn"], env={**os.environ, "CONFIGPROXY_AUTH_TOKEN": TOKEN})
+        command = [
+            "node",
+            str(program),
+            "--ip=127.0.0.1",
+            f"--port={port}",
+            "--api-ip=127.0.0.1",
+            f"--api-port={api_port}",
+        ]
+        self.process = subprocess.Popen(
+            [*command, "--log-level=warn"], env={**os.environ, "CONFIGPROXY_AUTH_TOKEN": TOKEN}
+        )
 
     def list_routes(self) -> set[str]:
-        answer = requests.get(f"{self.api_url}/api/routes", headers={"Authorization": f"token {TOKEN}"}, timeout=5)
+        answer = requests.get(
+            f"{self.api_url}/api/routes", headers={"Authorization": f"token {TOKEN}"}, timeout=5
+        )
         assert answer.status_code == 200
         return set(answer.json())
 
@@ -126,7 +143,12 @@ class Site:
         url = f"http://127.0.0.1:{self.hub.hub_port}/hub/api/mlhub/routes"
         if isinstance(body, Proxy):
             body = {"api_url": body.api_url}
-        return requests.post(url, headers=headers, timeout=40, **({"data": body} if isinstance(body, bytes) else {"json": body}))
+        return requests.post(
+            url,
+            headers=headers,
+            timeout=40,
+            **({"data": body} if isinstance(body, bytes) else {"json": body}),
+        )
 
     def close(self) -> None:
         for proxy in self.proxies:
@@ -161,7 +183,11 @@ def test_who_does_not_know_the_token_is_refused_and_fills_no_log(site):
         assert "Only the hub's own proxy may ask this" in answer.json()["message"]
     assert site.ask(b"no JSON", "another").status_code == 403
     assert new.list_routes() == set()
-    said = [line for line in site.hub.log[before:].splitlines() if "mlhub/routes" in line or "asks for the hub's routes" in line]
+    said = [
+        line
+        for line in site.hub.log[before:].splitlines()
+        if "mlhub/routes" in line or "asks for the hub's routes" in line
+    ]
     assert len(said) == 1
     assert "CONFIGPROXY_AUTH_TOKEN must be the same for hub and proxy" in said[0]
     assert site.ask(new).status_code == 204
@@ -243,13 +269,19 @@ def test_what_changes_while_the_old_proxy_is_still_asked_comes_to_the_new_one_to
 def test_a_proxy_beside_the_hub_has_nothing_to_ask(workspace_hub):
     hub = workspace_hub(f'c.ConfigurableHTTPProxy.auth_token = "{TOKEN}"')
     body = {"api_url": f"http://127.0.0.1:{hub.api_port}"}
-    answer = hub.browser().post("/hub/api/mlhub/routes", json=body, headers={"Authorization": f"token {TOKEN}"})
+    answer = hub.browser().post(
+        "/hub/api/mlhub/routes", json=body, headers={"Authorization": f"token {TOKEN}"}
+    )
     assert answer.status_code == 404
 
 
-def test_a_hub_that_still_looks_which_workspaces_run_lets_a_proxy_wait(workspace_hub, proxy_program, pick_port, wait_for, tmp_path):
+def test_a_hub_that_still_looks_which_workspaces_run_lets_a_proxy_wait(
+    workspace_hub, proxy_program, pick_port, wait_for, tmp_path
+):
     file = tmp_path / "hesitate"
-    with contextlib.closing(Site(workspace_hub, proxy_program, pick_port, wait_for, HESITANT.format(file=str(file)))) as site:
+    with contextlib.closing(
+        Site(workspace_hub, proxy_program, pick_port, wait_for, HESITANT.format(file=str(file)))
+    ) as site:
         new = site.start_proxy()
         site.hub.stop()
         file.touch()
@@ -261,3 +293,23 @@ def test_a_hub_that_still_looks_which_workspaces_run_lets_a_proxy_wait(workspace
         file.unlink()
         wait_for(lambda: site.ask(new).status_code == 204, "the hub has looked", 10)
         assert new.list_routes() == {"/"}  # the fake backend's workspaces have ended with the hub
+
+
+@pytest.mark.parametrize("config", [HESITANT, LATE], ids=["hesitant", "late"])
+def test_nobody_is_cut_off_while_a_hub_still_looks_which_workspaces_run(
+    workspace_hub, proxy_program, pick_port, wait_for, tmp_path, config
+):
+    file = tmp_path / "hesitate"
+    with contextlib.closing(
+        Site(workspace_hub, proxy_program, pick_port, wait_for, config.format(file=str(file)))
+    ) as site:
+        assert site.old.list_routes() == {"/", "/user/ann"}
+        site.hub.stop()
+        file.touch()
+        site.hub.start()
+        # It has checked its routes by the time that it answers, and says that it looks still.
+        assert site.ask(site.old).status_code == 503
+        assert site.old.list_routes() == {"/", "/user/ann"}
+        file.unlink()
+        # The fake backend's workspaces have ended with the hub.
+        wait_for(lambda: site.old.list_routes() == {"/"}, "what has ended is led to no more", 10)

@@ -1,4 +1,6 @@
-"""People's SSH keys in a real hub: who may add, see and remove them, and what the sshd of a workspace is told."""
+"""People's SSH keys in a real hub: who may add, see and remove them, and what the sshd of a
+workspace is told.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +16,16 @@ import pytest
 import requests
 
 GOOD = "correct horse 42"
-# The hook keeps each workspace's own token for the test; "forgot" is a workspace whose hub was restarted, which knows the hash alone.
+# The hook keeps each workspace's own token for the test; "forgot" is a workspace whose hub was
+# restarted, which knows the hash alone.
 CONFIG = """
 import os
 from pathlib import Path
 c.MLHubNativeAuthenticator.admin_password = "quite a good one"
 c.JupyterHub.log_level = "DEBUG"
 def keep_token(spawner):
-    (Path(os.environ["MLHUB_RUN_DIR"]) / f"token-{spawner.user.name}-{spawner.name}").write_text(spawner.api_token)
+    (Path(os.environ["MLHUB_RUN_DIR"]) / f"token-{spawner.user.name}-{spawner.name}")\
+.write_text(spawner.api_token)
     if spawner.name == "forgot":
         spawner.api_token = ""
 c.Spawner.pre_spawn_hook = keep_token
@@ -41,7 +45,9 @@ def server(module_workspace_hub):
 def prepare(hub):
     """Give a hub a data directory with an SSH authority in it, before anything asks for them."""
     settings = json.loads((hub.directory / "settings.json").read_text())
-    (hub.directory / "settings.json").write_text(json.dumps({**settings, "data_volume_container": str(hub.directory)}))
+    (hub.directory / "settings.json").write_text(
+        json.dumps({**settings, "data_volume_container": str(hub.directory)})
+    )
     (hub.directory / "ssh").mkdir(exist_ok=True)
     make_key(hub.directory / "ssh", "ca")
     return hub
@@ -50,7 +56,17 @@ def prepare(hub):
 def make_key(folder, name, *options):
     """Make a key pair with the real ssh-keygen; return the line of its public half."""
     folder.mkdir(exist_ok=True)
-    command = ["ssh-keygen", "-q", "-N", "", "-C", f"{name}@home", "-f", str(folder / name), *(options or ("-t", "ed25519"))]
+    command = [
+        "ssh-keygen",
+        "-q",
+        "-N",
+        "",
+        "-C",
+        f"{name}@home",
+        "-f",
+        str(folder / name),
+        *(options or ("-t", "ed25519")),
+    ]
     subprocess.run(command, check=True, timeout=60)
     return (folder / f"{name}.pub").read_text()
 
@@ -79,9 +95,19 @@ def test_people_add_list_and_remove_their_own_keys(server, new_key, tmp_path):
     answer = add(ann, "ann", text, "my notebook")
     assert answer.status_code == 201
     key = answer.json()
-    assert (key["name"], key["kind"], key["bits"], key["last_used_at"]) == ("my notebook", "ssh-ed25519", 256, None)
+    assert (key["name"], key["kind"], key["bits"], key["last_used_at"]) == (
+        "my notebook",
+        "ssh-ed25519",
+        256,
+        None,
+    )
     (tmp_path / "key.pub").write_text(text)
-    listed = subprocess.run(["ssh-keygen", "-l", "-f", str(tmp_path / "key.pub")], capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        ["ssh-keygen", "-l", "-f", str(tmp_path / "key.pub")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert listed.stdout.split()[1] == key["fingerprint"]
     assert ann.get(path("ann")).json() == [key]
     assert ann.delete(path("ann", key["id"])).status_code == 204
@@ -89,7 +115,11 @@ def test_people_add_list_and_remove_their_own_keys(server, new_key, tmp_path):
     assert ann.delete(path("ann", key["id"])).status_code == 404
 
 
-@pytest.mark.parametrize("options", [("-t", "ecdsa"), ("-t", "ecdsa", "-b", "521"), ("-t", "rsa", "-b", "3072")], ids=" ".join)
+@pytest.mark.parametrize(
+    "options",
+    [("-t", "ecdsa"), ("-t", "ecdsa", "-b", "521"), ("-t", "rsa", "-b", "3072")],
+    ids=" ".join,
+)
 def test_keys_of_other_kinds_are_taken(server, new_key, options):
     person = server.service().make_person("kinds")
     assert add(person, "kinds", new_key(*options)).status_code == 201
@@ -118,7 +148,11 @@ def test_nobody_reads_or_changes_the_keys_of_others_but_administrators(server, n
 def test_a_token_that_only_manages_users_or_servers_can_not_add_a_way_in(server, new_key):
     service = server.service()
     ann = service.make_person("narrow")
-    for scopes in (["read:users!user=narrow"], ["servers!user=narrow"], ["read:tokens!user=narrow"]):
+    for scopes in (
+        ["read:users!user=narrow"],
+        ["servers!user=narrow"],
+        ["read:tokens!user=narrow"],
+    ):
         token = ann.post("users/narrow/tokens", json={"scopes": scopes}).json()["token"]
         narrow = type(ann)(server.url, token)
         assert add(narrow, "narrow", new_key()).status_code in (403, 404)
@@ -129,7 +163,10 @@ def test_two_people_can_not_register_one_key_and_are_not_told_whose_it_is(server
     service, text = server.service(), new_key()
     first, second = service.make_person("first-owner"), service.make_person("second")
     assert add(first, "first-owner", text).status_code == 201
-    refused, again = add(second, "second", text.replace("@home", "@elsewhere")), add(first, "first-owner", text)
+    refused, again = (
+        add(second, "second", text.replace("@home", "@elsewhere")),
+        add(first, "first-owner", text),
+    )
     assert (refused.status_code, again.status_code) == (409, 409)
     assert "first-owner" not in refused.text
     assert "already" in again.json()["message"]
@@ -149,13 +186,17 @@ def test_the_keys_of_a_deleted_person_let_nobody_in_and_are_free_again(server, n
     assert service.delete("users/leaver").status_code == 204
     assert names(service.make_person("leaver"), "leaver") == []
     assert add(service.make_person("heir"), "heir", text).status_code == 201
-    assert server.query("select count(*) from mlhub_ssh_keys where user_id not in (select id from users)") == [(0,)]
+    assert server.query(
+        "select count(*) from mlhub_ssh_keys where user_id not in (select id from users)"
+    ) == [(0,)]
 
 
 # --- input that is not a key ----------------------------------------------------------------
 
 
-def test_what_is_not_one_plain_public_key_is_refused_and_is_nowhere_repeated(server, new_key, tmp_path):
+def test_what_is_not_one_plain_public_key_is_refused_and_is_nowhere_repeated(
+    server, new_key, tmp_path
+):
     service = server.service()
     mallory, text = service.make_person("mallory"), new_key()
     private = (tmp_path / "keys" / "id0").read_text()
@@ -176,9 +217,22 @@ def test_what_is_not_one_plain_public_key_is_refused_and_is_nowhere_repeated(ser
         assert secret not in answer.text
     assert add(mallory, "mallory", new_key("-t", "rsa", "-b", "2048")).status_code == 400
     raw = {"Content-Type": "application/json"}
-    bodies = [f'{{"key": "{private}', "[]", "null", '{"key": 1}', '{"key": "x", "options": "y"}', "[" * 60_000, "\xff", "", '{"name": "x"}']
+    bodies = [
+        f'{{"key": "{private}',
+        "[]",
+        "null",
+        '{"key": 1}',
+        '{"key": "x", "options": "y"}',
+        "[" * 60_000,
+        "\xff",
+        "",
+        '{"name": "x"}',
+    ]
     for body in bodies:
-        assert mallory.post(path("mallory"), data=body.encode("latin-1"), headers=raw).status_code == 400
+        assert (
+            mallory.post(path("mallory"), data=body.encode("latin-1"), headers=raw).status_code
+            == 400
+        )
     assert names(mallory, "mallory") == []
     assert secret not in server.log
     assert add(mallory, "mallory", text).status_code == 201
@@ -206,7 +260,11 @@ def test_with_a_cookie_a_change_needs_the_xsrf_token(server, new_key):
     admin = server.admin()
     person, text = server.person("wanda", GOOD, admin), new_key()
     url, body = f"/hub/api/{path('wanda')}", {"key": text}
-    for headers in ({}, {"X-XSRFToken": "guess"}, {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"}):
+    for headers in (
+        {},
+        {"X-XSRFToken": "guess"},
+        {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"},
+    ):
         assert person.post(url, json=body, headers=headers).status_code == 403
     form = {"key": text, "name": "x"}
     for fields in (form, {**form, "_xsrf": "guess"}):
@@ -218,7 +276,10 @@ def test_with_a_cookie_a_change_needs_the_xsrf_token(server, new_key):
     assert person.get(f"/hub/ssh-keys/{key['id']}/remove").status_code == 200
     assert person.request("DELETE", f"/hub/api/{path('wanda', key['id'])}").status_code == 403
     assert len(person.api("GET", path("wanda")).json()) == 1
-    assert person.submit("/hub/ssh-keys", {}, to=f"/hub/ssh-keys/{key['id']}/remove").status_code == 200
+    assert (
+        person.submit("/hub/ssh-keys", {}, to=f"/hub/ssh-keys/{key['id']}/remove").status_code
+        == 200
+    )
     assert person.api("GET", path("wanda")).json() == []
 
 
@@ -233,7 +294,10 @@ def test_the_page_adds_and_removes_keys_by_forms_alone(server, new_key):
     assert row
     assert all(shown in row[2] for shown in ("laptop", "ssh-ed25519, 256 bits", "SHA256:", "never"))
     again = person.submit("/hub/ssh-keys", {"key": text, "name": "again"})
-    assert (again.status_code, person.message(again)) == (409, "This key is registered here already. There is nothing to do.")
+    assert (again.status_code, person.message(again)) == (
+        409,
+        "This key is registered here already. There is nothing to do.",
+    )
     assert 'value="again"' in again.text
     removed = person.submit("/hub/ssh-keys", {}, to=f"/hub/ssh-keys/{row[1]}/remove")
     assert "There are none yet" in removed.text
@@ -254,7 +318,12 @@ def test_the_page_is_for_those_who_signed_in(server):
     assert "/hub/login" in stranger.get("/hub/ssh-keys", allow_redirects=False).headers["Location"]
     service = server.service()
     token = service.make_person("token-only").headers["Authorization"]
-    answer = requests.get(f"{server.url}/hub/ssh-keys", headers={"Authorization": token}, timeout=30, allow_redirects=False)
+    answer = requests.get(
+        f"{server.url}/hub/ssh-keys",
+        headers={"Authorization": token},
+        timeout=30,
+        allow_redirects=False,
+    )
     assert answer.status_code == 302
 
 
@@ -264,11 +333,16 @@ def test_markup_in_names_and_comments_is_shown_as_text(server, new_key):
     page = person.submit("/hub/ssh-keys", {"key": new_key(), "name": payload})
     assert "<img src=x" not in page.text
     assert "<script>alert" not in page.text
-    assert html.escape(payload, quote=True).replace("&#x27;", "&#39;").replace("&quot;", "&#34;") in page.text
+    assert (
+        html.escape(payload, quote=True).replace("&#x27;", "&#39;").replace("&quot;", "&#34;")
+        in page.text
+    )
     refused = person.submit("/hub/ssh-keys", {"key": payload, "name": payload})
     assert refused.status_code == 400
     assert "<script>alert" not in refused.text
-    by_comment = person.submit("/hub/ssh-keys", {"key": new_key().replace("id1@home", "<script>alert(3)</script>")})
+    by_comment = person.submit(
+        "/hub/ssh-keys", {"key": new_key().replace("id1@home", "<script>alert(3)</script>")}
+    )
     assert "<script>alert" not in by_comment.text
     assert "&lt;script&gt;alert(3)" in by_comment.text
 
@@ -295,7 +369,9 @@ def own_token(server, user, name=""):
 def ask(server, token, fingerprint, **options):
     headers = {"Authorization": f"token {token}"} if token else {}
     url = f"{server.url}/hub/api/ssh/authorized-keys"
-    return requests.get(url, params={"fingerprint": fingerprint}, headers=headers, timeout=30, **options)
+    return requests.get(
+        url, params={"fingerprint": fingerprint}, headers=headers, timeout=30, **options
+    )
 
 
 @pytest.fixture(scope="module")
@@ -303,10 +379,15 @@ def inhabited(server, tmp_path_factory):
     """A hub in which `owner` runs two workspaces and `guest` one; both have a key."""
     service, keys = server.service(), tmp_path_factory.mktemp("keys")
     people = {name: service.make_person(name) for name in ("owner", "guest")}
-    fingerprints = {name: add(people[name], name, make_key(keys, name)).json()["fingerprint"] for name in people}
+    fingerprints = {
+        name: add(people[name], name, make_key(keys, name)).json()["fingerprint"] for name in people
+    }
     for name, workspace in (("owner", ""), ("owner", "forgot"), ("guest", "")):
         assert service.start(name, server=workspace).status_code in (201, 202)
-        server.wait_until(lambda who=(name, workspace): (service.get_server(*who) or {}).get("ready"), f"{name}/{workspace} to run")
+        server.wait_until(
+            lambda who=(name, workspace): (service.get_server(*who) or {}).get("ready"),
+            f"{name}/{workspace} to run",
+        )
     return people, fingerprints, keys
 
 
@@ -315,15 +396,27 @@ def test_a_workspace_lets_in_its_owner_and_nobody_else(server, inhabited, worksp
     _, fingerprints, keys = inhabited
     token = own_token(server, "owner", workspace)
     answer = ask(server, token, fingerprints["owner"])
-    assert (answer.status_code, answer.text) == (200, (keys / "owner.pub").read_text().removesuffix(" owner@home\n") + "\n")
+    assert (answer.status_code, answer.text) == (
+        200,
+        (keys / "owner.pub").read_text().removesuffix(" owner@home\n") + "\n",
+    )
     assert answer.headers["Content-Type"].startswith("text/plain")
-    others = [fingerprints["guest"], "SHA256:" + "A" * 43, "", "%", "SHA256:*", f"{fingerprints['owner']}\n{fingerprints['guest']}"]
+    others = [
+        fingerprints["guest"],
+        "SHA256:" + "A" * 43,
+        "",
+        "%",
+        "SHA256:*",
+        f"{fingerprints['owner']}\n{fingerprints['guest']}",
+    ]
     for fingerprint in others:
         refused = ask(server, token, fingerprint)
         assert (refused.status_code, refused.text) == (404, "")
 
 
-def test_a_workspace_lets_in_whom_its_owner_shares_it_with_as_long_as_it_is_shared(server, inhabited):
+def test_a_workspace_lets_in_whom_its_owner_shares_it_with_as_long_as_it_is_shared(
+    server, inhabited
+):
     _, fingerprints, _ = inhabited
     token = own_token(server, "owner")
     assert ask(server, token, fingerprints["guest"]).status_code == 404
@@ -331,7 +424,9 @@ def test_a_workspace_lets_in_whom_its_owner_shares_it_with_as_long_as_it_is_shar
     shared = admin.api("POST", "shares/owner/", json={"user": "guest"})
     assert shared.status_code == 200, shared.text
     assert ask(server, token, fingerprints["guest"]).status_code == 200
-    assert ask(server, own_token(server, "owner", "forgot"), fingerprints["guest"]).status_code == 404
+    assert (
+        ask(server, own_token(server, "owner", "forgot"), fingerprints["guest"]).status_code == 404
+    )
     assert admin.api("DELETE", "shares/owner/").status_code == 204
     assert ask(server, token, fingerprints["guest"]).status_code == 404
 
@@ -350,17 +445,33 @@ def test_nobody_but_a_running_workspace_is_told_anything(server, inhabited):
         assert refused.status_code == 403
         assert "ssh-ed25519" not in refused.text
         headers = {"Authorization": f"token {token}"} if token else {}
-        assert requests.get(f"{server.url}/hub/api/ssh/bundle", headers=headers, timeout=30).status_code == 403
+        assert (
+            requests.get(
+                f"{server.url}/hub/api/ssh/bundle", headers=headers, timeout=30
+            ).status_code
+            == 403
+        )
     admin = server.admin()
-    assert admin.api("GET", f"ssh/authorized-keys?fingerprint={quote(fingerprints['owner'], safe='')}").status_code == 403
+    assert (
+        admin.api(
+            "GET", f"ssh/authorized-keys?fingerprint={quote(fingerprints['owner'], safe='')}"
+        ).status_code
+        == 403
+    )
     service.make_person("short")
     service.start("short")
-    server.wait_until(lambda: (service.get_server("short") or {}).get("ready"), "the workspace to run")
+    server.wait_until(
+        lambda: (service.get_server("short") or {}).get("ready"), "the workspace to run"
+    )
     token = own_token(server, "short")
     assert ask(server, token, fingerprints["owner"]).status_code == 404
     service.stop("short")
-    server.wait_until(lambda: not (service.get_server("short") or {}).get("ready"), "the workspace to stop")
-    server.wait_until(lambda: ask(server, token, fingerprints["owner"]).status_code == 403, "the token to end", 15)
+    server.wait_until(
+        lambda: not (service.get_server("short") or {}).get("ready"), "the workspace to stop"
+    )
+    server.wait_until(
+        lambda: ask(server, token, fingerprints["owner"]).status_code == 403, "the token to end", 15
+    )
 
 
 def test_a_removed_key_and_a_locked_out_owner_are_refused_at_once(server, new_key):
@@ -369,12 +480,22 @@ def test_a_removed_key_and_a_locked_out_owner_are_refused_at_once(server, new_ke
     person.submit("/hub/ssh-keys", {"key": new_key(), "name": "carl's"})
     key = person.api("GET", path("carl")).json()[0]
     service.start("carl")
-    server.wait_until(lambda: (service.get_server("carl") or {}).get("ready"), "the workspace to run")
+    server.wait_until(
+        lambda: (service.get_server("carl") or {}).get("ready"), "the workspace to run"
+    )
     token = own_token(server, "carl")
     assert ask(server, token, key["fingerprint"]).status_code == 200
     admin.manage("authorize", "carl", action="withdraw")
     assert ask(server, token, key["fingerprint"]).status_code in (403, 404)
+    server.wait_until(
+        lambda: not (service.get_server("carl") or {}).get("ready"), "the workspace to stop"
+    )
     admin.manage("authorize", "carl", action="authorize")
+    service.start("carl")
+    server.wait_until(
+        lambda: (service.get_server("carl") or {}).get("ready"), "the workspace to run again"
+    )
+    token = own_token(server, "carl")
     assert ask(server, token, key["fingerprint"]).status_code == 200
     assert service.delete(path("carl", key["id"])).status_code == 204
     assert ask(server, token, key["fingerprint"]).status_code == 404
@@ -386,7 +507,9 @@ def test_a_workspace_that_the_policy_closes_to_ssh_lets_nobody_in(server, new_ke
         person = service.make_person(name, groups=groups)
         fingerprint = add(person, name, new_key()).json()["fingerprint"]
         service.start(name)
-        server.wait_until(lambda who=name: (service.get_server(who) or {}).get("ready"), "the workspace to run")
+        server.wait_until(
+            lambda who=name: (service.get_server(who) or {}).get("ready"), "the workspace to run"
+        )
         assert ask(server, own_token(server, name), fingerprint).status_code == expected
     # The policy as it is now, not as it was at the start.
     server.policy(POLICY + "users:\n  open: {ssh: false}\n")
@@ -402,10 +525,20 @@ def test_what_workspaces_ask_is_no_news_for_the_log_unless_it_is_wrong(server, i
     seen = len(server.log)
     for fingerprint in (fingerprints["owner"], fingerprints["guest"]):
         ask(server, own_token(server, "owner"), fingerprint)
-    server.wait_until(lambda: server.log[seen:].count("GET /hub/api/ssh/authorized-keys") >= 2, "both questions to be logged")
+    server.wait_until(
+        lambda: server.log[seen:].count("GET /hub/api/ssh/authorized-keys") >= 2,
+        "both questions to be logged",
+    )
     ask(server, "guess", fingerprints["owner"])
-    server.wait_until(lambda: server.log[seen:].count("403 GET /hub/api/ssh/authorized-keys") > 0, "the refusal to be logged")
-    lines = [line for line in server.log[seen:].splitlines() if "GET /hub/api/ssh/authorized-keys" in line]
+    server.wait_until(
+        lambda: server.log[seen:].count("403 GET /hub/api/ssh/authorized-keys") > 0,
+        "the refusal to be logged",
+    )
+    lines = [
+        line
+        for line in server.log[seen:].splitlines()
+        if "GET /hub/api/ssh/authorized-keys" in line
+    ]
     assert {line[1] for line in lines if "200 GET" in line} == {"D"}
     assert {line[1] for line in lines if "403 GET" in line} == {"W"}
 
@@ -425,9 +558,13 @@ def test_nor_where_the_site_gave_workspaces_all_that_their_owner_may_do(workspac
     service = server.service()
     ann = service.make_person("ann")
     service.start("ann")
-    server.wait_until(lambda: (service.get_server("ann") or {}).get("ready"), "the workspace to run")
+    server.wait_until(
+        lambda: (service.get_server("ann") or {}).get("ready"), "the workspace to run"
+    )
     workspace = type(ann)(server.url, own_token(server, "ann"))
-    assert workspace.get("users/ann/tokens").status_code == 200, "the site's setting has no effect, so this test shows nothing"
+    assert workspace.get("users/ann/tokens").status_code == 200, (
+        "the site's setting has no effect, so this test shows nothing"
+    )
     refused = add(workspace, "ann", new_key())
     assert (refused.status_code, "token of a workspace" in refused.text) == (403, True)
     key = add(ann, "ann", new_key()).json()
@@ -445,7 +582,13 @@ def read_area(page, area):
 
 
 def ask_ssh(config, host):
-    answer = subprocess.run(["ssh", "-G", "-F", str(config), "--", host], capture_output=True, text=True, check=True, timeout=30)
+    answer = subprocess.run(
+        ["ssh", "-G", "-F", str(config), "--", host],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
     return dict(line.split(" ", 1) for line in answer.stdout.splitlines() if " " in line)
 
 
@@ -455,18 +598,38 @@ def test_the_command_on_the_page_sets_up_a_client_for_this_very_hub(server, tmp_
     for _ in range(2):
         command = read_area(page, "setup-unix")
         environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
-        done = subprocess.run(["sh"], input=command, env=environment, capture_output=True, text=True, check=True, timeout=30)
+        done = subprocess.run(
+            ["sh"],
+            input=command,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=30,
+        )
         assert "ssh setter.mlhub" in done.stdout
     assert (tmp_path / ".ssh" / "config").read_text() == "Include config.d/mlhub-mlhub\n"
-    door = ask_ssh(tmp_path / ".ssh" / "config.d" / "mlhub-mlhub", "mlhub-bastion")
-    assert (door["hostname"], door["port"]) == ("127.0.0.1", str(server.port))
-    assert (server.directory / "ssh" / "ca.pub").read_text().split()[1] in (tmp_path / ".ssh" / "mlhub-mlhub.known_hosts").read_text()
+    bastion = ask_ssh(tmp_path / ".ssh" / "config.d" / "mlhub-mlhub", "mlhub-bastion")
+    assert (bastion["hostname"], bastion["port"]) == ("127.0.0.1", str(server.port))
+    assert (server.directory / "ssh" / "ca.pub").read_text().split()[1] in (
+        tmp_path / ".ssh" / "mlhub-mlhub.known_hosts"
+    ).read_text()
     assert "ssh setter.mlhub" in page.text
     removal = read_area(page, "remove-unix")
-    subprocess.run(["sh"], input=removal, env=environment, check=True, capture_output=True, text=True, timeout=30)
-    assert [each.name for each in (tmp_path / ".ssh").rglob("*") if each.is_file() and each.read_text()] == []
+    subprocess.run(
+        ["sh"],
+        input=removal,
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert [
+        each.name for each in (tmp_path / ".ssh").rglob("*") if each.is_file() and each.read_text()
+    ] == []
     windows = read_area(page, "setup-windows")
-    assert "ssh.exe mlhub-bastion connect %n mlhub" in windows
+    assert "ssh.exe mlhub-bastion connect %h mlhub" in windows
 
 
 def test_the_configuration_is_text_that_ssh_reads(server, tmp_path):
@@ -475,26 +638,46 @@ def test_the_configuration_is_text_that_ssh_reads(server, tmp_path):
     answer = person.get("users/configurer/ssh-config")
     assert answer.headers["Content-Type"] == "text/plain; charset=utf-8"
     (tmp_path / "config").write_text(answer.text)
-    assert ask_ssh(tmp_path / "config", "lab.configurer.mlhub")["proxycommand"] == "ssh mlhub-bastion connect %n mlhub"
-    for host, door in (
+    assert (
+        ask_ssh(tmp_path / "config", "lab.configurer.mlhub")["proxycommand"]
+        == "ssh mlhub-bastion connect %h mlhub"
+    )
+    for host, bastion in (
         (f"127.0.0.1:{server.port}", ("127.0.0.1", str(server.port))),
         ("mlhub:8081", ("localhost", "8080")),
         ("[2001:db8::7]:9", ("2001:db8::7", "9")),
     ):
-        (tmp_path / "config").write_text(person.get("users/configurer/ssh-config", headers={"Host": host}).text)
+        (tmp_path / "config").write_text(
+            person.get("users/configurer/ssh-config", headers={"Host": host}).text
+        )
         found = ask_ssh(tmp_path / "config", "mlhub-bastion")
-        assert (found["hostname"], found["port"]) == door
-    elsewhere = person.get("users/configurer/ssh-config", params={"host": "hub.example.org", "port": "2200", "system": "windows"})
+        assert (found["hostname"], found["port"]) == bastion
+    elsewhere = person.get(
+        "users/configurer/ssh-config",
+        params={"host": "hub.example.org", "port": "2200", "system": "windows"},
+    )
     (tmp_path / "config").write_text(elsewhere.text)
-    door = ask_ssh(tmp_path / "config", "mlhub-bastion")
-    assert (door["hostname"], door["port"]) == ("hub.example.org", "2200")
-    assert ask_ssh(tmp_path / "config", "lab.configurer.mlhub")["proxycommand"].startswith("ssh.exe ")
+    bastion = ask_ssh(tmp_path / "config", "mlhub-bastion")
+    assert (bastion["hostname"], bastion["port"]) == ("hub.example.org", "2200")
+    assert ask_ssh(tmp_path / "config", "lab.configurer.mlhub")["proxycommand"].startswith(
+        "ssh.exe "
+    )
 
 
-@pytest.mark.parametrize("bad", ["$(touch x)", "a;b", "a'b", "a b", "a\nHost *", "-oProxyCommand=x", "*", "a`b`", "x" * 300])
+@pytest.mark.parametrize(
+    "bad",
+    ["$(touch x)", "a;b", "a'b", "a b", "a\nHost *", "-oProxyCommand=x", "*", "a`b`", "x" * 300],
+)
 def test_no_address_that_a_request_names_gets_anything_else_into_the_text(server, bad):
     person = server.service().make_person("injector")
-    for named in ({"host": bad}, {"port": bad}, {"system": bad}, {"port": "0"}, {"port": "65536"}, {"port": "٣"}):
+    for named in (
+        {"host": bad},
+        {"port": bad},
+        {"system": bad},
+        {"port": "0"},
+        {"port": "65536"},
+        {"port": "٣"},
+    ):
         refused = person.get("users/injector/ssh-config", params=named)
         assert refused.status_code == 400, named
     if "\n" not in bad:

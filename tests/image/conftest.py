@@ -1,230 +1,88 @@
-"""A hub container of the built image for each test that asks for one: own name, own port, own data."""
+"""A hub container of the built image for each test that asks for one."""
 
 from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import subprocess
-import time
+import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.rest import RestClient
+from tests.support.container_release import Client, Release
+from tests.support.hub_container import Hub, HubMaker
 
-IMAGE = "mltooling/ml-hub:latest"
-TEST_IMAGE = "mlhub-test-workspace:latest"
-TOKEN = secrets.token_hex(16)
-RUN = secrets.token_hex(6)
-ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = "/opt/mlhub/lib/python3.13/site-packages"
-# An administrator's token for the tests, and the authenticator that needs no accounts.
-CONFIG = f"""
-c.JupyterHub.services = [{{"name": "tests", "api_token": "{TOKEN}"}}]
-c.JupyterHub.load_roles = [{{"name": "tests", "services": ["tests"], "scopes": ["admin:users", "admin:servers", "access:servers", "list:users", "proxy", "tokens"]}}]
-c.JupyterHub.authenticator_class = "dummy"
-c.Authenticator.allow_all = True
-c.Spawner.image = "{TEST_IMAGE}"
-"""
+# The release that the original product was built with, else the oldest that this Python can run.
+OLD_RELEASES = (
+    ("jupyterhub==1.1.0", "sqlalchemy<1.4"),
+    ("jupyterhub==1.5.1", "sqlalchemy<2"),
+    ("jupyterhub==4.1.6", "sqlalchemy<3"),
+)
 
 
-def list_source_mounts() -> list[str]:
-    """Return the mounts that lay this work tree over the image's code: for development, without a rebuild."""
-    if not os.environ.get("MLHUB_TEST_MOUNT_SOURCES"):
-        return []
-    places = {"mlhub": f"{PACKAGES}/mlhub", "mlhubspawner": f"{PACKAGES}/mlhubspawner", "resources": "/resources"}
-    return [word for folder, place in places.items() for word in ("--volume", f"{ROOT / folder}:{place}")]
-
-
-def docker(*words: str, check: bool = True, timeout: float = 120) -> str:
-    """Run the docker client; return what it printed."""
-    result = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=timeout)
-    if check and result.returncode:
-        raise AssertionError(f"docker {' '.join(words)}: {result.stderr}")
-    return result.stdout.strip() if check else (result.stdout + result.stderr).strip()
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a container ended: exit code, everything it printed, and after how many seconds."""
-
-    code: int
-    log: str
-    seconds: float
-
-
-@dataclass
-class Hub(RestClient):
-    """One hub container. ``name`` is its HUB_NAME too."""
-
-    name: str
-    arguments: list[str]
-    wait_for: Callable[..., Any]
-    scheme: str = "http"
-    port: int = 0
-    host: str = "127.0.0.1"
-    headers: dict[str, str] = field(default_factory=lambda: {"Authorization": f"token {TOKEN}"})
-
-    def start(self) -> None:
-        """Start the container and learn its port."""
-        docker("run", "--detach", "--name", self.name, *self.arguments, IMAGE)
-        self.read_port()
-
-    def run_until_it_ends(self, seconds: float = 60) -> Ended:
-        """Start a container that is expected to end by itself; return how it did."""
-        began = time.monotonic()
-        docker("run", "--detach", "--name", self.name, *self.arguments, IMAGE)
-        try:
-            code = int(docker("wait", self.name, timeout=seconds))
-        except subprocess.TimeoutExpired:
-            raise AssertionError(f"the container did not end within {seconds} s:\n{self.logs()}") from None
-        return Ended(code, self.logs(), time.monotonic() - began)
-
-    def recreate(self, **environment: str) -> None:
-        """Delete the container and start one with the same data and, where given, other variables."""
-        docker("rm", "--force", self.name)
-        for variable, value in environment.items():
-            self.arguments += ["--env", f"{variable}={value}"]
-        self.start()
-        self.wait_until_ready()
-
-    def read_port(self) -> None:
-        self.port = int(docker("port", self.name, "8080/tcp").splitlines()[0].rsplit(":", 1)[1])
-
-    def wait_until_ready(self, seconds: float = 60) -> None:
-        """Wait until every program in the container answers."""
-
-        def is_ready() -> bool:
-            state = docker("inspect", "--format", "{{.State.Status}}", self.name)
-            assert state == "running", f"the hub is {state}:\n{self.logs()}"
-            return (
-                subprocess.run(["docker", "exec", self.name, "python", "-I", "-m", "mlhub.boot.health"], capture_output=True).returncode
-                == 0
-            )
-
-        try:
-            self.wait_for(is_ready, "the hub is healthy", seconds)
-        except AssertionError as error:
-            raise AssertionError(f"{error}\n{self.logs()[-6000:]}") from None
-
-    def logs(self) -> str:
-        return docker("logs", self.name, check=False)
-
-    def exec(self, *words: str, user: str = "root") -> str:
-        return docker("exec", "--user", user, self.name, *words)
-
-    def containers(self) -> list[str]:
-        """Return the names of this hub's workspaces' containers."""
-        return docker(
-            "ps", "--all", "--filter", f"label=mlhub.origin={self.name}", "--filter", "label=mlhub.server_name", "--format", "{{.Names}}"
-        ).split()
-
-    def remove(self) -> None:
-        """Remove the container and everything that this hub made."""
-        if "MLHUB_HOST_GUARD=true" in self.arguments:
-            docker("exec", self.name, "mlhub", "guard", "remove", check=False)
-        docker("rm", "--force", "--volumes", self.name, check=False)
-        for kind, words in (("container", ["rm", "--force"]), ("network", ["rm"]), ("volume", ["rm"])):
-            listing = ["ls", "--quiet", "--filter", f"label=mlhub.origin={self.name}"] + (["--all"] if kind == "container" else [])
-            found = docker(kind, *listing, check=False).split()
-            if found:
-                docker(kind, *words, *found, check=False)
-
-
-class HubMaker:
-    """Start hub containers, and remove them with all that they made."""
-
-    def __init__(self, new_folder: Callable[[str], Path], wait_for: Callable[..., Any]) -> None:
-        self.new_folder, self.wait_for = new_folder, wait_for
-        self.hubs: list[Hub] = []
-        self.volumes: list[str] = []
-
-    def __call__(
-        self,
-        config: str = CONFIG,
-        *,
-        ready: bool = True,
-        mounts: tuple[str, ...] = (),
-        arguments: tuple[str, ...] = (),
-        socket: bool = True,
-        start: bool = True,
-        data: tuple[str, ...] = (),
-        **environment: str,
-    ) -> Hub:
-        """Start a hub with this user config and environment; ``data`` replaces the words that mount its volume."""
-        name = environment.pop("HUB_NAME", "t" + secrets.token_hex(2))
-        file = self.new_folder("config") / "jupyterhub_user_config.py"
-        file.write_text(config)
-        words = ["--publish", "127.0.0.1::8080", "--env", f"HUB_NAME={name}", "--label", f"mlhub.test={RUN}"]
-        words += data or ["--volume", f"{self.make_volume(name)}:/data"]
-        words += ["--volume", f"{file}:/resources/jupyterhub_user_config.py:ro"]
-        words += list_source_mounts()
-        words += ["--volume", "/var/run/docker.sock:/var/run/docker.sock"] if socket else []
-        for mount in mounts:
-            words += ["--volume", mount]
-        # The host's rules are removed by hand only (`mlhub guard remove`): hubs that are not about them make none.
-        environment.setdefault("MLHUB_HOST_GUARD", "false")
-        for variable, value in environment.items():
-            words += ["--env", f"{variable}={value}"]
-        hub = Hub(name, [*words, *arguments], self.wait_for, "https" if environment.get("SSL_ENABLED") == "true" else "http")
-        self.hubs.append(hub)
-        if start:
-            hub.start()
-        if start and ready:
-            hub.wait_until_ready()
-        return hub
-
-    def make_volume(self, name: str) -> str:
-        """Make a volume for a hub's data."""
-        volume = f"mlhub-test-{name}"
-        docker("volume", "create", "--label", f"mlhub.test={RUN}", volume)
-        self.volumes.append(volume)
-        return volume
-
-    def remove_all(self) -> None:
-        """Remove every hub that was started, and its data."""
-        for hub in self.hubs:
-            hub.remove()
-        if self.volumes:
-            docker("volume", "rm", "--force", *self.volumes, check=False)
+@pytest.fixture(scope="session")
+def make_shared_hub(
+    tmp_path_factory: pytest.TempPathFactory, wait_for: Callable[..., Any]
+) -> Iterator[HubMaker]:
+    """Return a function that starts hub containers, which live as long as all tests."""
+    maker = HubMaker(tmp_path_factory.mktemp, wait_for)
+    yield maker
+    maker.remove_all()
 
 
 @pytest.fixture(scope="module")
-def make_hub(tmp_path_factory: pytest.TempPathFactory, wait_for: Callable[..., Any]) -> Iterator[HubMaker]:
-    """Return a function that starts hub containers, which live as long as the module's tests run."""
+def make_hub(
+    tmp_path_factory: pytest.TempPathFactory, wait_for: Callable[..., Any]
+) -> Iterator[HubMaker]:
+    """Return a function that starts hub containers, which live as long as the module's tests."""
     maker = HubMaker(tmp_path_factory.mktemp, wait_for)
     yield maker
     maker.remove_all()
 
 
 @pytest.fixture
-def make_brief_hub(tmp_path_factory: pytest.TempPathFactory, wait_for: Callable[..., Any]) -> Iterator[HubMaker]:
+def make_brief_hub(
+    tmp_path_factory: pytest.TempPathFactory, wait_for: Callable[..., Any]
+) -> Iterator[HubMaker]:
     """Return a function that starts hub containers, which are gone after the test."""
     maker = HubMaker(tmp_path_factory.mktemp, wait_for)
     yield maker
     maker.remove_all()
 
 
-@pytest.fixture(scope="module")
-def hub(make_hub: Callable[..., Hub]) -> Hub:
-    """Return one running hub over plain HTTP, shared by a module's tests."""
-    return make_hub()
+@pytest.fixture(scope="session")
+def hub(make_shared_hub: HubMaker) -> Hub:
+    """Return the hub over plain HTTP that all tests share.
+
+    A test comes to it with people of its own, and leaves it as it was. One that restarts its hub,
+    or wants other settings, makes a hub for itself or its module.
+    """
+    return make_shared_hub()
 
 
-@pytest.fixture(scope="module")
-def tls_hub(make_hub: Callable[..., Hub]) -> Hub:
-    """Return one running hub over HTTPS, shared by a module's tests."""
-    return make_hub(SSL_ENABLED="true", MLHUB_HOSTNAMES="localhost,127.0.0.1")
+@pytest.fixture(scope="session")
+def tls_hub(make_shared_hub: HubMaker) -> Hub:
+    """Return the hub over HTTPS that all tests share, in the same way."""
+    return make_shared_hub(SSL_ENABLED="true", MLHUB_HOSTNAMES="localhost,127.0.0.1")
 
 
-@pytest.fixture(scope="module")
-def release(tmp_path_factory: pytest.TempPathFactory, wait_for: Callable[..., Any]) -> Iterator[Any]:
-    """Return a release of the chart that runs (tests.image.release); the proxy came first, when no name of the others meant anything yet."""
-    from tests.image.release import Release
+@pytest.fixture
+def name() -> str:
+    """Return the name of somebody whom no hub knows yet."""
+    return f"p{secrets.token_hex(3)}"
 
+
+@pytest.fixture(scope="session")
+def release(
+    tmp_path_factory: pytest.TempPathFactory, wait_for: Callable[..., Any]
+) -> Iterator[Release]:
+    """Return a release of the chart that runs; the proxy came first, when no name of the others
+    meant anything yet.
+    """
     one = Release(tmp_path_factory.mktemp("release"), wait_for)
     try:
         one.start("proxy")
@@ -239,20 +97,16 @@ def release(tmp_path_factory: pytest.TempPathFactory, wait_for: Callable[..., An
 
 
 @pytest.fixture
-def brief_release(tmp_path: Path, wait_for: Callable[..., Any]) -> Iterator[Any]:
+def brief_release(tmp_path: Path, wait_for: Callable[..., Any]) -> Iterator[Release]:
     """Return a release of the chart of which nothing runs yet."""
-    from tests.image.release import Release
-
     one = Release(tmp_path, wait_for)
     yield one
     one.remove()
 
 
 @pytest.fixture(scope="module")
-def ann(release: Any) -> Any:
+def ann(release: Release) -> Client:
     """Return somebody whose key is registered."""
-    from tests.image.release import Client
-
     client = Client(release, "ann")
     client.register()
     return client
@@ -267,3 +121,30 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Itera
             if isinstance(value, Hub):
                 report.sections.append((f"log of {value.name}", value.logs()[-6000:]))
     return report
+
+
+@pytest.fixture(scope="session")
+def old_python() -> Path:
+    """Return a Python with an old JupyterHub, kept between runs."""
+    cache = Path(os.environ.get("MLHUB_CACHE") or Path.home() / ".cache" / "mlhub")
+    for release in OLD_RELEASES:
+        folder = cache / f"{release[0].replace('==', '-')}-python{sys.version_info[1]}"
+        python = folder / "bin" / "python"
+        if (folder / ".complete").exists():
+            return python
+        shutil.rmtree(folder, ignore_errors=True)
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, capture_output=True)
+        subprocess.run(
+            [python, "-m", "pip", "install", "--quiet", *release, "setuptools<80"],
+            capture_output=True,
+            timeout=600,
+        )
+        if (
+            subprocess.run(
+                [python, "-c", "import jupyterhub.dbutil, jupyterhub.orm"], capture_output=True
+            ).returncode
+            == 0
+        ):
+            (folder / ".complete").touch()
+            return python
+    raise AssertionError(f"none of {OLD_RELEASES} can be installed for Python {sys.version}")

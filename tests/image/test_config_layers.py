@@ -1,21 +1,19 @@
-"""The documented lines of a user config do what they say, for each user alone, and an old database comes along."""
+"""The documented lines of a user config do what they say, for each user alone, and an old database
+comes along.
+"""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sqlite3
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.image.conftest import CONFIG, TEST_IMAGE, Hub, docker
+from tests.support.hub_container import CONFIG, TEST_IMAGE, Hub, docker
 
-# The release that the original product was built with, else the oldest that this Python can run.
-OLD_RELEASES = (("jupyterhub==1.1.0", "sqlalchemy<1.4"), ("jupyterhub==1.5.1", "sqlalchemy<2"), ("jupyterhub==4.1.6", "sqlalchemy<3"))
 UPDATED = (
     CONFIG
     + """
@@ -46,12 +44,13 @@ c.Authenticator.admin_users = {"boss"}
 
 @pytest.fixture(scope="module")
 def updated(make_hub) -> Hub:
-    return make_hub(UPDATED, SITE_NAME="north")
+    return make_hub(UPDATED, SITE_NAME="north", MLHUB_CULL_ENABLED="true", MLHUB_CULL_EVERY="10")
 
 
 @pytest.fixture(scope="module")
-def assigned(make_hub) -> Hub:
-    return make_hub(ASSIGNED)
+def assigned(make_hub, old_database) -> Hub:
+    """Return a hub that goes on with what an old one has left."""
+    return make_hub(ASSIGNED, data=("--volume", f"{old_database}:/data"))
 
 
 def read_environment(hub: Hub, user: str) -> dict[str, str]:
@@ -87,6 +86,14 @@ def test_a_hook_that_changes_the_environment_in_place_reaches_its_own_user_only(
     assert read_environment(updated, "bob")["TEST_OF"] == "bob"
 
 
+def test_idle_workspaces_are_looked_for_beside_the_services_of_the_config(updated):
+    updated.request("POST", "/hub/api/users/ann", b"")
+    told = updated.api("POST", "policy/explain", {"user": "ann"})["decision"]
+    assert told["idle_timeout"]["value"] == "1 hour"
+    assert told["idle_timeout"]["rule"] == "MLHUB_CULL_TIMEOUT"
+    assert updated.api("GET", "users") is not None  # with the token of the config's own service
+
+
 def test_an_assigned_environment_keeps_what_the_product_adds(assigned):
     assigned.start_workspace("ann")
     assigned.start_workspace("bob")
@@ -99,7 +106,9 @@ def test_an_assigned_environment_keeps_what_the_product_adds(assigned):
 
 def test_the_default_image_is_known_to_the_config_and_others_are_refused(updated):
     updated.api("POST", "users/eva", b"")
-    status, _, body = updated.request("POST", "/hub/api/users/eva/server", {"image": "registry.example/not-offered:1"})
+    status, _, body = updated.request(
+        "POST", "/hub/api/users/eva/server", {"image": "registry.example/not-offered:1"}
+    )
     assert status == 400
     assert TEST_IMAGE in body.decode()
     assert "registry.example/other:1" in body.decode()
@@ -107,7 +116,10 @@ def test_the_default_image_is_known_to_the_config_and_others_are_refused(updated
 
 def test_the_containers_environment_stays_readable_for_the_config(updated):
     updated.start_workspace("ann")
-    assert docker("inspect", "--format", '{{index .Config.Labels "site"}}', f"ws-{updated.name}--ann") == "north"
+    assert (
+        docker("inspect", "--format", '{{index .Config.Labels "site"}}', f"ws-{updated.name}--ann")
+        == "north"
+    )
 
 
 @pytest.mark.parametrize("user", ["ann", "admin"])
@@ -115,16 +127,26 @@ def test_named_servers_switched_off_are_refused_for_everybody(updated, user):
     updated.request("POST", f"/hub/api/users/{user}", b"")
     token = updated.api("POST", f"users/{user}/tokens", {})["token"]
     for headers in (updated.headers, {"Authorization": f"token {token}"}):
-        status, _, body = updated.request("POST", f"/hub/api/users/{user}/servers/second", {}, headers=headers)
+        status, _, body = updated.request(
+            "POST", f"/hub/api/users/{user}/servers/second", {}, headers=headers
+        )
         assert status in (400, 403), body
     assert not docker(
-        "ps", "--all", "--quiet", "--filter", f"label=mlhub.origin={updated.name}", "--filter", "label=mlhub.server_name=second"
+        "ps",
+        "--all",
+        "--quiet",
+        "--filter",
+        f"label=mlhub.origin={updated.name}",
+        "--filter",
+        "label=mlhub.server_name=second",
     )
 
 
 def test_a_value_for_one_spawner_class_wins_over_the_general_one_and_over_the_defaults(assigned):
     assigned.start_workspace("ann")
-    host = json.loads(docker("inspect", "--format", "{{json .HostConfig}}", f"ws-{assigned.name}--ann"))
+    host = json.loads(
+        docker("inspect", "--format", "{{json .HostConfig}}", f"ws-{assigned.name}--ann")
+    )
     assert host["DnsSearch"] == ["example"]
     assert "no-new-privileges" in host["SecurityOpt"]
     assert host["CapDrop"] == ["ALL"]
@@ -135,28 +157,10 @@ def test_another_administrator_replaces_the_default_one(assigned):
     assert assigned.request("GET", "/hub/api/users/admin")[0] == 404
 
 
-@pytest.fixture(scope="session")
-def old_python() -> Path:
-    """Return a Python with an old JupyterHub, kept between runs."""
-    cache = Path(os.environ.get("MLHUB_CACHE") or Path.home() / ".cache" / "mlhub")
-    for release in OLD_RELEASES:
-        folder = cache / f"{release[0].replace('==', '-')}-python{sys.version_info[1]}"
-        python = folder / "bin" / "python"
-        if (folder / ".complete").exists():
-            return python
-        shutil.rmtree(folder, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True, capture_output=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", *release, "setuptools<80"], capture_output=True, timeout=600)
-        if subprocess.run([python, "-c", "import jupyterhub.dbutil, jupyterhub.orm"], capture_output=True).returncode == 0:
-            (folder / ".complete").touch()
-            return python
-    raise AssertionError(f"none of {OLD_RELEASES} can be installed for Python {sys.version}")
-
-
-@pytest.fixture
-def old_database(old_python, tmp_path) -> Path:
+@pytest.fixture(scope="module")
+def old_database(old_python, tmp_path_factory) -> Path:
     """Return a data directory with a database that an old JupyterHub made, with two users in it."""
-    data = tmp_path / "data"
+    data = tmp_path_factory.mktemp("old") / "data"
     data.mkdir()
     script = """
 import sys
@@ -167,16 +171,20 @@ db.add(orm.User(name="veteran"))
 db.add(orm.User(name="chief", admin=True))
 db.commit()
 """
-    subprocess.run([old_python, "-c", script, str(data / "jupyterhub.sqlite")], check=True, capture_output=True)
+    subprocess.run(
+        [old_python, "-c", script, str(data / "jupyterhub.sqlite")], check=True, capture_output=True
+    )
+    shutil.copyfile(data / "jupyterhub.sqlite", data.with_name("as it was"))
     return data
 
 
-def test_an_old_database_is_migrated_after_a_backup(make_hub, old_database):
-    before = (old_database / "jupyterhub.sqlite").read_bytes()
-    hub = make_hub(data=("--volume", f"{old_database}:/data"))
+def test_an_old_database_is_migrated_after_a_backup(assigned, old_database):
+    before, hub = old_database.with_name("as it was").read_bytes(), assigned
     names = {user["name"] for user in hub.api("GET", "users")}
     assert {"veteran", "chief"} <= names
-    backups = [file for file in old_database.iterdir() if file.name.startswith("jupyterhub.sqlite.")]
+    backups = [
+        file for file in old_database.iterdir() if file.name.startswith("jupyterhub.sqlite.")
+    ]
     assert any(file.read_bytes() == before for file in backups), list(old_database.iterdir())
     with sqlite3.connect(f"file:{backups[0]}?mode=ro", uri=True) as copy:
         assert {name for (name,) in copy.execute("select name from users")} == {"veteran", "chief"}

@@ -6,12 +6,13 @@ import json
 
 import pytest
 
-from tests.image.conftest import CONFIG, docker
+from tests.support.hub_container import CONFIG, docker
 
 STACKS = "mlhub-test-stacks:latest"
 SETTINGS = """
 c.Spawner.workspace_images = [c.Spawner.image, "mlhub-test-stacks:latest"]
-c.Spawner.image_settings = {"mlhub-test-stacks:*": {"port": 8888, "mount_point": "/home/jovyan", "notebook_dir": "/home/jovyan"}}
+c.Spawner.image_settings = {"mlhub-test-stacks:*": {"port": 8888, \
+"mount_point": "/home/jovyan", "notebook_dir": "/home/jovyan"}}
 """
 
 
@@ -41,13 +42,17 @@ def test_its_user_may_write_its_home_and_finds_the_file_after_stop_and_start(hub
     assert json.loads(answer)["content"] == "here"
     (name,) = [name for name in hub.containers() if "jo" in name]
     mounts = json.loads(docker("inspect", "--format", "{{json .Mounts}}", name))
-    assert [mount["Destination"] for mount in mounts if mount["Type"] == "volume" and mount["RW"]] == ["/home/jovyan"]
+    assert [
+        mount["Destination"] for mount in mounts if mount["Type"] == "volume" and mount["RW"]
+    ] == ["/home/jovyan"]
 
 
 def test_an_image_that_is_not_offered_is_refused_before_anything_is_made(hub):
     before = hub.containers()
     hub.request("POST", "/hub/api/users/jo", b"")
-    status, _, answer = hub.request("POST", "/hub/api/users/jo/servers/other", {"image": "debian:trixie-slim"})
+    status, _, answer = hub.request(
+        "POST", "/hub/api/users/jo/servers/other", {"image": "debian:trixie-slim"}
+    )
     assert status == 400
     assert b"is not offered to you" in answer
     assert hub.containers() == before

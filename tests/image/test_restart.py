@@ -1,4 +1,6 @@
-"""Stop, start and restart of the hub's container: same data, same address for workspaces, other variables take effect."""
+"""Stop, start and restart of the hub's container: same data, same address for workspaces, other
+variables take effect.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +8,18 @@ import subprocess
 
 import pytest
 
-from tests.image.conftest import docker
-from tests.image.wire import Echo, is_answered
+from tests.support.hub_container import docker, read_start
+from tests.support.wire import Echo, is_answered
+
+
+@pytest.fixture(scope="module")
+def hub(make_hub):
+    """A hub of these tests' own, which they stop, kill and start."""
+    return make_hub()
 
 
 def is_running(container: str) -> bool:
     return docker("inspect", "--format", "{{.State.Running}}", container) == "true"
-
-
-def read_start(container: str) -> str:
-    return docker("inspect", "--format", "{{.Id}} {{.State.StartedAt}}", container)
 
 
 def opens(hub) -> bool:
@@ -33,7 +37,9 @@ def test_a_restart_keeps_workspaces_running_and_reachable(hub):
     docker("restart", "--time", "20", hub.name)
     hub.read_port()
     hub.wait_until_ready()
-    hub.wait_for(lambda: is_answered(hub.port, "/user/ann/api"), "the workspace is reached again", 15)
+    hub.wait_for(
+        lambda: is_answered(hub.port, "/user/ann/api"), "the workspace is reached again", 15
+    )
     hub.wait_for(lambda: is_answered(hub.port, "/user/ann/second/api"), "the other one too", 15)
     assert {name: read_start(name) for name in hub.containers()} == started
     assert hub.is_workspace_ready("ann")
@@ -61,7 +67,9 @@ def test_a_hub_that_was_killed_as_a_whole_starts_again(hub):
     docker("start", hub.name)
     hub.read_port()
     hub.wait_until_ready()
-    hub.wait_for(lambda: is_answered(hub.port, "/user/ann/api"), "the workspace is reached again", 15)
+    hub.wait_for(
+        lambda: is_answered(hub.port, "/user/ann/api"), "the workspace is reached again", 15
+    )
     assert {name: read_start(name) for name in hub.containers()} == started
 
 
@@ -76,27 +84,33 @@ def test_a_stop_ends_every_program_politely_and_leaves_workspaces_alone(hub):
     hub.wait_until_ready()
 
 
-def test_other_variables_take_effect_with_the_same_data(make_hub):
-    hub = make_hub()
+def test_other_variables_take_effect_with_the_same_data(hub):
     hub.start_workspace("ann")
     token = hub.exec("cat", "/data/proxy_auth_token")
     hub.recreate(SSL_ENABLED="true", MLHUB_HOSTNAMES="hub.example")
-    hub.scheme = "https"
-    hub.wait_for(lambda: hub.request("GET", "/user/ann/api")[0] == 200, "the workspace is reached over TLS", 20)
+    hub.wait_for(
+        lambda: hub.request("GET", "/user/ann/api")[0] == 200,
+        "the workspace is reached over TLS",
+        20,
+    )
     assert hub.exec("cat", "/data/proxy_auth_token") == token
     hub.recreate(SSL_ENABLED="false", MLHUB_BASE_URL="/lab")
-    hub.scheme = "http"
     assert hub.request("GET", "/lab/hub/login", headers={})[0] == 200
 
 
-@pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_stop_with_time_to_drain_takes_no_new_connections_and_waits_for_those_that_are_open(make_brief_hub, scheme):
+# The same listener of nginx's stands before both.
+@pytest.mark.parametrize("scheme", ["https", pytest.param("http", marks=pytest.mark.full)])
+def test_a_stop_with_time_to_drain_takes_no_new_connections_and_waits_for_those_that_are_open(
+    make_brief_hub, scheme
+):
     hub = make_brief_hub(MLHUB_DRAIN_SECONDS="60", SSL_ENABLED=str(scheme == "https").lower())
     hub.start_workspace("ann")
     echo = Echo(hub.port, "/user/ann/echo", tls=scheme == "https")
     assert echo.is_alive()
     assert opens(hub)
-    stopping = subprocess.Popen(["docker", "stop", "--time", "90", hub.name], stdout=subprocess.DEVNULL)
+    stopping = subprocess.Popen(
+        ["docker", "stop", "--time", "90", hub.name], stdout=subprocess.DEVNULL
+    )
     hub.wait_for(lambda: "takes no new connections" in hub.logs(), "it drains", 20)
     hub.wait_for(lambda: not opens(hub), "new connections are refused", 20)
     assert echo.is_alive()

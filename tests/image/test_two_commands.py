@@ -14,22 +14,20 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.support.ports import find_free_port
+
 ROOT = Path(__file__).parents[2]
 PASSWORD = "a long enough passphrase"
 LIMIT = "users:\n  admin: {{cpu_limit: {{max: {}}}}}\n"
-
-
-def find_free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("0.0.0.0", 0))
-        return probe.getsockname()[1]
 
 
 class Deployment:
     def __init__(self) -> None:
         self.name, self.port = "u" + secrets.token_hex(2), find_free_port()
         self.environment = {
-            name: value for name, value in os.environ.items() if name not in ("HUB_NAME", "DOCKER_HOST") and not name.startswith("MLHUB_")
+            name: value
+            for name, value in os.environ.items()
+            if name not in ("HUB_NAME", "DOCKER_HOST") and not name.startswith("MLHUB_")
         }
         self.environment |= {"HUB_NAME": self.name, "MLHUB_PORT": str(self.port)}
 
@@ -47,7 +45,9 @@ class Deployment:
         return output
 
     def inspect(self, template: str) -> str:
-        return subprocess.run(["docker", "inspect", "--format", template, self.name], capture_output=True, text=True).stdout.strip()
+        return subprocess.run(
+            ["docker", "inspect", "--format", template, self.name], capture_output=True, text=True
+        ).stdout.strip()
 
     @property
     def url(self) -> str:
@@ -60,10 +60,16 @@ class Administrator(requests.Session):
     def __init__(self, url: str, password: str) -> None:
         super().__init__()
         self.trust_env, self.url = False, url
-        self.post(f"{url}/login", data={"username": "admin", "password": password, "_xsrf": self.find_token("login")}, timeout=30)
+        self.post(
+            f"{url}/login",
+            data={"username": "admin", "password": password, "_xsrf": self.find_token("login")},
+            timeout=30,
+        )
 
     def find_token(self, page: str) -> str:
-        found = re.search(r'name="_xsrf" value="([^"]*)"', self.get(f"{self.url}/{page}", timeout=30).text)
+        found = re.search(
+            r'name="_xsrf" value="([^"]*)"', self.get(f"{self.url}/{page}", timeout=30).text
+        )
         assert found, page
         return html.unescape(found[1])
 
@@ -73,7 +79,12 @@ class Administrator(requests.Session):
     def is_granted(self, **options: object) -> bool:
         """Ask the hub what its policy says about the administrator's own workspace."""
         headers = {"X-XSRFToken": self.find_token("change-password")}
-        answer = self.post(f"{self.url}/api/policy/explain", json={"user": "admin", "options": options}, headers=headers, timeout=30)
+        answer = self.post(
+            f"{self.url}/api/policy/explain",
+            json={"user": "admin", "options": options},
+            headers=headers,
+            timeout=30,
+        )
         assert answer.status_code == 200, answer.text
         return answer.json()["granted"]
 
@@ -108,7 +119,9 @@ def make_site_environment(site: Path) -> dict[str, str]:
 def test_up_ends_with_the_address_and_the_one_time_link(deployment):
     output = deployment.run("up", MLHUB_HOSTNAMES="hub.example", SSL_ENABLED="false")
     assert f"MLHub answers at http://hub.example:{deployment.port}/" in output
-    assert re.search(r"this link works once\): http://hub\.example:\d+/hub/signup\?setup=\S{20,}", output)
+    assert re.search(
+        r"this link works once\): http://hub\.example:\d+/hub/signup\?setup=\S{20,}", output
+    )
     assert re.search(rf"==> Starting the hub {deployment.name} \.\.\.\n    \d+\.\d s\n", output)
 
 
@@ -121,7 +134,9 @@ def test_up_again_changes_nothing_that_runs(deployment):
 
 def test_other_values_of_the_same_variables_reach_the_hub_and_the_data_stays(deployment):
     before = deployment.inspect("{{.Id}}")
-    link = re.search(r"setup=(\S+)", deployment.run("up", MLHUB_HOSTNAMES="hub.example", SSL_ENABLED="false"))
+    link = re.search(
+        r"setup=(\S+)", deployment.run("up", MLHUB_HOSTNAMES="hub.example", SSL_ENABLED="false")
+    )
     assert deployment.inspect("{{.Id}}") == before
     output = deployment.run("up", MLHUB_HOSTNAMES="other.example", SSL_ENABLED="true")
     assert f"https://other.example:{deployment.port}/" in output
@@ -160,7 +175,10 @@ def test_a_changed_user_config_reaches_the_hub_and_the_data_elsewhere_stays(depl
     person = Administrator(deployment.url, PASSWORD)
     assert person.is_signed_in()
     headers = {"X-XSRFToken": person.find_token("change-password")}
-    groups = [group["name"] for group in person.get(f"{deployment.url}/api/groups", headers=headers, timeout=30).json()]
+    groups = [
+        group["name"]
+        for group in person.get(f"{deployment.url}/api/groups", headers=headers, timeout=30).json()
+    ]
     # The first is still in the database, which the container before this one wrote.
     assert sorted(groups) == ["first", "second"]
 
@@ -174,7 +192,13 @@ def test_the_log_is_shown(deployment):
 
 def test_status_says_what_runs(deployment):
     output = deployment.run("status")
-    for word in ("running", "hub: answers", "nginx: answers", "chp: answers", "sshd: answers", "workspaces: none"):
+    for word in (
+        "running",
+        "hub: answers",
+        "nginx: answers",
+        "sshd: answers",
+        "workspaces: none",
+    ):
         assert word in output
 
 
@@ -182,9 +206,13 @@ def test_down_keeps_the_data_and_purge_does_not(deployment):
     volume = f"jupyterhub_data_{deployment.name}"
     deployment.run("down")
     assert deployment.inspect("{{.Id}}") == ""
-    assert subprocess.run(["docker", "volume", "inspect", volume], capture_output=True).returncode == 0
+    assert (
+        subprocess.run(["docker", "volume", "inspect", volume], capture_output=True).returncode == 0
+    )
     deployment.run("down", "--purge")
-    assert subprocess.run(["docker", "volume", "inspect", volume], capture_output=True).returncode != 0
+    assert (
+        subprocess.run(["docker", "volume", "inspect", volume], capture_output=True).returncode != 0
+    )
 
 
 @pytest.mark.parametrize(
@@ -218,7 +246,12 @@ def test_a_taken_port_is_named(deployment):
         finally:
             deployment.run("down", "--purge", HUB_NAME=name)
     assert f"MLHUB_PORT={port} is taken" in output
-    assert subprocess.run(["docker", "volume", "inspect", f"jupyterhub_data_{name}"], capture_output=True).returncode != 0
+    assert (
+        subprocess.run(
+            ["docker", "volume", "inspect", f"jupyterhub_data_{name}"], capture_output=True
+        ).returncode
+        != 0
+    )
 
 
 def test_an_unknown_option_is_refused(deployment):

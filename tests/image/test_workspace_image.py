@@ -1,4 +1,4 @@
-"""The default workspace image on the real engine, without a hub, under the limits that a hub sets."""
+"""The default workspace image on the real engine, without a hub, under limits that a hub sets."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from collections.abc import Iterator
 import aiohttp
 import pytest
 
-from tests.kernels import run_cell, start_kernel
+from tests.support.kernels import run_cell, start_kernel
 
-IMAGE = "mltooling/ml-workspace:latest"
+IMAGE = "mltooling/mlhub-workspace:latest"
 RUN = secrets.token_hex(6)
 TOKEN = secrets.token_hex(16)
 LIMITS = ("--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--pids-limit", "512")
@@ -44,12 +44,31 @@ class Server:
     """A running container of the image whose JupyterLab answers."""
 
     def __init__(self, *options: str, command: tuple[str, ...] = ()) -> None:
-        options = ("--detach", "--label", f"mlhub.test={RUN}", *LIMITS, "--publish", "127.0.0.1::8080", *options)
-        self.id = docker("run", *options, IMAGE, *(command or ("jupyterhub-singleuser", f"--IdentityProvider.token={TOKEN}")))
-        self.url = "http://127.0.0.1:" + docker("port", self.id, "8080").splitlines()[0].rpartition(":")[2]
+        options = (
+            "--detach",
+            "--label",
+            f"mlhub.test={RUN}",
+            *LIMITS,
+            "--publish",
+            "127.0.0.1::8080",
+            *options,
+        )
+        self.id = docker(
+            "run",
+            *options,
+            IMAGE,
+            *(command or ("jupyterhub-singleuser", f"--IdentityProvider.token={TOKEN}")),
+        )
+        self.url = (
+            "http://127.0.0.1:" + docker("port", self.id, "8080").splitlines()[0].rpartition(":")[2]
+        )
 
     def session(self) -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(self.url, headers={"Authorization": f"token {TOKEN}"}, timeout=aiohttp.ClientTimeout(total=SECONDS))
+        return aiohttp.ClientSession(
+            self.url,
+            headers={"Authorization": f"token {TOKEN}"},
+            timeout=aiohttp.ClientTimeout(total=SECONDS),
+        )
 
     async def wait(self) -> str:
         """Poll until JupyterLab's page is there; return it."""
@@ -64,7 +83,9 @@ class Server:
                 answer = repr(error)
             await asyncio.sleep(0.05)
         logs = subprocess.run(["docker", "logs", self.id], capture_output=True, text=True)
-        raise AssertionError(f"JupyterLab did not answer within {SECONDS} s: {answer}\n{logs.stdout}{logs.stderr}")
+        raise AssertionError(
+            f"JupyterLab did not answer within {SECONDS} s: {answer}\n{logs.stdout}{logs.stderr}"
+        )
 
     def execute(self, *words: str) -> str:
         return docker("exec", self.id, *words)
@@ -89,7 +110,36 @@ async def test_jupyterlab_answers_without_a_hub_and_without_any_capability(serve
 
 async def test_nobody_gets_in_without_the_token(server: Server) -> None:
     await server.wait()
-    async with aiohttp.ClientSession(server.url) as session, session.get("/api/contents") as response:
+    async with (
+        aiohttp.ClientSession(server.url) as session,
+        session.get("/api/contents") as response,
+    ):
+        assert response.status == 403
+
+
+async def test_what_the_hub_should_tell_is_nothing_without_a_hub_and_for_nobody_else(
+    server: Server,
+) -> None:
+    page = await server.wait()
+    assert '"mlhub-notices"' in page
+    async with server.session() as session, session.get("/mlhub/notices") as response:
+        assert (response.status, (await response.json())["notices"]) == (200, [])
+    async with (
+        aiohttp.ClientSession(server.url) as session,
+        session.get("/mlhub/notices") as response,
+    ):
+        assert response.status == 403
+
+
+async def test_what_the_workspace_takes_is_told_to_its_own_page_alone(server: Server) -> None:
+    await server.wait()
+    async with server.session() as session, session.get("/mlhub/use") as response:
+        use = await response.json()
+        assert response.status == 200
+        assert set(use) == {"cpu", "cpu_limit", "memory", "memory_limit"}
+        # A host with control groups of version 1 tells nothing.
+        assert use["memory"] is None or 2**20 < use["memory"] < 2**40
+    async with aiohttp.ClientSession(server.url) as session, session.get("/mlhub/use") as response:
         assert response.status == 403
 
 
@@ -119,7 +169,14 @@ async def test_a_terminal_is_a_login_shell_that_finds_python_and_git(server: Ser
         async with session.post("/api/terminals") as response:
             name = (await response.json())["name"]
         async with session.ws_connect(f"/terminals/websocket/{name}") as socket:
-            await socket.send_str(json.dumps(["stdin", "echo shell=$0; type -p python git; echo $LANG $HOME done-$((40 + 2))\r"]))
+            await socket.send_str(
+                json.dumps(
+                    [
+                        "stdin",
+                        "echo shell=$0; type -p python git; echo $LANG $HOME done-$((40 + 2))\r",
+                    ]
+                )
+            )
             shown = ""
             async with asyncio.timeout(SECONDS):
                 while "done-42" not in shown:
@@ -134,7 +191,9 @@ async def test_a_terminal_is_a_login_shell_that_finds_python_and_git(server: Ser
 async def test_nobody_is_asked_about_news_and_nothing_calls_home(server: Server) -> None:
     await server.wait()
     async with server.session() as session:
-        async with session.get("/lab/api/settings/@jupyterlab/apputils-extension:notification") as response:
+        async with session.get(
+            "/lab/api/settings/@jupyterlab/apputils-extension:notification"
+        ) as response:
             settings = (await response.json())["schema"]["properties"]
         assert settings["fetchNews"]["default"] == "false"
         assert settings["checkForUpdates"]["default"] is False
@@ -142,9 +201,21 @@ async def test_nobody_is_asked_about_news_and_nothing_calls_home(server: Server)
             assert (await response.json())["notification"] is None
 
 
-async def test_a_web_service_inside_is_reached_through_the_server_and_only_with_the_token(server: Server) -> None:
+async def test_a_web_service_inside_is_reached_through_the_server_and_only_with_the_token(
+    server: Server,
+) -> None:
     await server.wait()
-    docker("exec", "--detach", server.id, "python", "-m", "http.server", "7000", "--directory", "/usr/share/common-licenses")
+    docker(
+        "exec",
+        "--detach",
+        server.id,
+        "python",
+        "-m",
+        "http.server",
+        "7000",
+        "--directory",
+        "/usr/share/common-licenses",
+    )
     deadline = time.monotonic() + SECONDS
     async with server.session() as session:
         while True:
@@ -153,13 +224,25 @@ async def test_a_web_service_inside_is_reached_through_the_server_and_only_with_
                     break
             await asyncio.sleep(0.1)
         assert response.status == 200
-    async with aiohttp.ClientSession(server.url) as session, session.get("/proxy/7000/GPL-3", allow_redirects=False) as response:
+    async with (
+        aiohttp.ClientSession(server.url) as session,
+        session.get("/proxy/7000/GPL-3", allow_redirects=False) as response,
+    ):
         assert response.status in (302, 403)
 
 
 async def test_the_bare_command_of_jupyterlab_works_on_a_read_only_root() -> None:
-    command = ("jupyter", "lab", "--ip=0.0.0.0", "--port=8080", "--no-browser", f"--IdentityProvider.token={TOKEN}")
-    server = Server("--read-only", "--tmpfs", "/tmp", "--tmpfs", "/workspace:uid=1000", command=command)
+    command = (
+        "jupyter",
+        "lab",
+        "--ip=0.0.0.0",
+        "--port=8080",
+        "--no-browser",
+        f"--IdentityProvider.token={TOKEN}",
+    )
+    server = Server(
+        "--read-only", "--tmpfs", "/tmp", "--tmpfs", "/workspace:uid=1000", command=command
+    )
     try:
         assert "JupyterLab" in await server.wait()
     finally:
@@ -178,7 +261,10 @@ def test_under_a_hub_the_database_layer_of_the_hub_is_not_loaded() -> None:
         "--version",
     )
     result = subprocess.run(
-        ["docker", "run", "--rm", "--label", f"mlhub.test={RUN}", *command], capture_output=True, text=True, timeout=120
+        ["docker", "run", "--rm", "--label", f"mlhub.test={RUN}", *command],
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert result.returncode == 0, result.stderr[-2000:]
     assert "jupyterhub.singleuser.extension" in result.stderr
@@ -199,16 +285,20 @@ print(sqlalchemy.__version__, jupyterhub.orm.User.__tablename__)
 
 def test_what_a_person_installs_lands_on_the_volume() -> None:
     script = "import site, sys; print(site.ENABLE_USER_SITE, site.getusersitepackages())"
-    assert run_inside("python", "-c", script) == "True /workspace/.local/lib/python3.13/site-packages"
+    assert (
+        run_inside("python", "-c", script) == "True /workspace/.local/lib/python3.13/site-packages"
+    )
     assert run_inside("pip", "--version").startswith("pip ")
 
 
 def test_no_compiler_no_cache_and_nothing_of_the_build_machine_is_inside() -> None:
     script = """
 for tool in gcc cc g++ make npm node sudo; do command -v $tool && echo "found $tool"; done
-find / -xdev \\( -path '*/.cache/pip' -o -path '*/pip/http*' -o -name '*.deb' -o -path '/tmp/*' \\) -not -path '/proc/*' 2>/dev/null
+find / -xdev \\( -path '*/.cache/pip' -o -path '*/pip/http*' -o -name '*.deb' \
+-o -path '/tmp/*' \\) -not -path '/proc/*' 2>/dev/null
 find / -xdev -perm /6000 -user root -name 'sudo*' 2>/dev/null
-env | grep -E '^(PIP_CERT|PIP_INDEX_URL|PIP_FIND_LINKS|SSL_CERT_FILE|REQUESTS_CA_BUNDLE|NODE_EXTRA_CA_CERTS|https?_proxy)=' || true
+env | grep -E '^(PIP_CERT|PIP_INDEX_URL|PIP_FIND_LINKS|SSL_CERT_FILE|\
+REQUESTS_CA_BUNDLE|NODE_EXTRA_CA_CERTS|https?_proxy)=' || true
 cat /etc/pip.conf /etc/xdg/pip/pip.conf 2>/dev/null || true
 """
     assert run_inside("sh", "-c", script) == ""
@@ -223,8 +313,10 @@ def test_every_python_file_is_compiled_and_stays_so_whatever_its_date() -> None:
     script = """
 import pathlib
 root = pathlib.Path("/opt/workspace/lib/python3.13/site-packages")
-missing = [p for p in (root / "jupyter_server").rglob("*.py") if not list((p.parent / "__pycache__").glob(p.stem + ".cpython-313.pyc"))]
-flags = {int.from_bytes(p.read_bytes()[4:8], "little") for p in (root / "jupyter_server").rglob("*.pyc")}
+missing = [p for p in (root / "jupyter_server").rglob("*.py") \
+if not list((p.parent / "__pycache__").glob(p.stem + ".cpython-313.pyc"))]
+flags = {int.from_bytes(p.read_bytes()[4:8], "little") \
+for p in (root / "jupyter_server").rglob("*.pyc")}
 print(missing, flags)
 """
     # Flag 1: the compiled file names its source by content and is not checked against it (PEP 552).

@@ -1,58 +1,25 @@
-"""A real cluster (the one of KUBECONFIG), namespaces that admit only restricted pods, and one hub at hand.
+"""A real cluster (the one of KUBECONFIG), namespaces that admit only restricted pods, and one hub
+at hand.
 
-``./scripts/test`` brings the cluster up and loads the images; each test session works in namespaces of its own and removes them.
+``./scripts/test`` brings the cluster up and loads the images; each test session works in namespaces
+of its own and removes them.
 """
 
 from __future__ import annotations
 
-import asyncio
-import json
-import secrets
-import subprocess
-
 import pytest
 
-from mlhub.backends.kubernetes.spawner import MLHubKubernetesSpawner
-from tests.at_hand import HubAtHand
-
-WORKSPACE_IMAGE = "mlhub-test-workspace:latest"
-RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted", "mlhub.test": "true"}
-
-
-class Cluster:
-    """The cluster through kubectl."""
-
-    def run(self, *arguments: str, check: bool = True, stdin: str | None = None) -> str:
-        """Run kubectl and return what it printed."""
-        result = subprocess.run(["kubectl", *arguments], capture_output=True, text=True, input=stdin, timeout=180)
-        if check and result.returncode:
-            raise AssertionError(f"kubectl {' '.join(arguments)}: {result.stderr}")
-        return result.stdout.strip()
-
-    def read(self, *arguments: str) -> dict:
-        """Return an object, or a list of them."""
-        return json.loads(self.run("get", *arguments, "--output", "json"))
-
-    def apply(self, *objects: dict) -> None:
-        """Make objects."""
-        self.run("apply", "--filename", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))
-
-    def make_namespace(self, labels: dict[str, str] = RESTRICTED) -> str:
-        """Make a namespace with a name of its own."""
-        name = f"mlhub-test-{secrets.token_hex(4)}"
-        self.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
-        return name
-
-    def remove_namespace(self, name: str) -> None:
-        """Remove a namespace and all that is in it, in the background."""
-        self.run("delete", "namespace", name, "--wait=false")
+from tests.support.at_hand import make_hub_name
+from tests.support.cluster import Cluster, KubernetesHub
+from tests.support.helm_release import ReleaseMaker
 
 
 @pytest.fixture(scope="session")
 def cluster():
     found = Cluster()
     found.run("get", "--raw", "/readyz")
-    return found
+    yield found
+    found.finish_removals()
 
 
 @pytest.fixture
@@ -62,69 +29,45 @@ def namespace(cluster):
     cluster.remove_namespace(name)
 
 
-class KubernetesHub(HubAtHand):
-    """One hub in one namespace."""
-
-    def __init__(self, cluster, namespace, hub_name, image=WORKSPACE_IMAGE):
-        self.cluster, self.namespace = cluster, namespace
-        super().__init__(image, hub_name, MLHubKubernetesSpawner)
-        self.spawner.namespace, self.spawner.image_pull_policy = namespace, "IfNotPresent"
-        self.spawner.stop_seconds, self.spawner.storage_capacity = 2, "16Mi"
-        self.spawner.image_settings = {"mlhub-test-*": {"uid": 1000, "gid": 1000}}
-
-    def reset_database(self):
-        """Begin as a hub whose pod and database are new."""
-        MLHubKubernetesSpawner._backends.clear()
-        super().reset_database()
-
-    async def settle(self):
-        """Wait for what goes on in the background."""
-        for backend in MLHubKubernetesSpawner._backends.values():
-            await asyncio.gather(*backend._background)
-
-    async def close(self):
-        """End what runs in this process."""
-        await MLHubKubernetesSpawner._stop_all_reflectors()
-        MLHubKubernetesSpawner._backends.clear()
-        MLHubKubernetesSpawner._replacing = None
+@pytest.fixture(scope="session")
+def shared_namespace(cluster):
+    """A namespace for all hubs at hand, each of which has a name of its own."""
+    name = cluster.make_namespace()
+    yield name
+    cluster.remove_namespace(name)
 
 
 @pytest.fixture
 def hub_name():
-    return "t" + secrets.token_hex(2)
+    return make_hub_name()
 
 
 @pytest.fixture
-async def hub(cluster, namespace, hub_name):
-    at_hand = KubernetesHub(cluster, namespace, hub_name)
+async def hub(cluster, shared_namespace, hub_name):
+    at_hand = KubernetesHub(cluster, shared_namespace, hub_name)
     yield at_hand
     await at_hand.close()
+    at_hand.remove_all()
 
 
 @pytest.fixture(scope="module")
 def make_release(cluster, tmp_path_factory, wait_for):
-    """Return a function that makes releases in namespaces of their own, which are gone after the module's tests."""
-    from tests.kube.release import Release
-
-    made = []
-
-    def make(**named):
-        release = Release(cluster, cluster.make_namespace(), tmp_path_factory.mktemp("release"), wait_for, **named)
-        made.append(release)
-        return release
-
-    yield make
-    for release in made:
-        release.helm("uninstall", release.name, check=False)  # it has objects outside its namespace, too
-        cluster.remove_namespace(release.namespace)
+    """Return a function that makes releases, which are gone after the module's tests."""
+    maker = ReleaseMaker(cluster, tmp_path_factory.mktemp, wait_for)
+    yield maker
+    maker.remove_all()
 
 
-@pytest.fixture(scope="module")
-def release(make_release):
-    """Return one installed release, shared by a module's tests."""
-    made = make_release()
+@pytest.fixture(scope="session")
+def release(cluster, tmp_path_factory, wait_for):
+    """Return one installed release, shared by all modules; tests that change its values put them
+    back.
+    """
+    maker = ReleaseMaker(cluster, tmp_path_factory.mktemp, wait_for)
+    made = maker()
     made.notes = made.install()
-    return made
+    yield made
+    maker.remove_all()
 
 
 @pytest.hookimpl(wrapper=True)

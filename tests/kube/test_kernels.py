@@ -1,4 +1,5 @@
-"""Kernels live on: what somebody has computed is still there when a part of the release or of the cluster has ended and come back.
+"""Kernels live on: what somebody has computed is still there when a part of the release or of the
+cluster has ended and come back.
 
 Only for the cluster that ``scripts/cluster`` makes on this machine, whose parts are processes here.
 """
@@ -12,18 +13,25 @@ from collections.abc import Awaitable, Callable
 import aiohttp
 import pytest
 
-from tests.kernels import run_cell, start_kernel
-from tests.kube.test_outages import RUN, bring_back, kill
+from tests.support.kernels import run_cell, start_kernel
+from tests.support.local_cluster import RUN, bring_back, held_cluster, kill
 
 PREFIX = "/user/ann"
-VALUES = {"singleuser": {"image": {"name": "mltooling/ml-workspace", "tag": "latest"}, "storage": {"capacity": "64Mi"}}}
+VALUES = {
+    "singleuser": {
+        "image": {"name": "mltooling/mlhub-workspace", "tag": "latest"},
+        "storage": {"capacity": "64Mi"},
+    }
+}
 
 
 @pytest.fixture(scope="module")
 def release(make_release):
     """A release in which Ann runs JupyterLab."""
     if not (RUN / "kube-apiserver.pid").exists():
-        pytest.fail("These tests need the cluster of scripts/cluster on this machine; unset KUBECONFIG.")
+        pytest.fail(
+            "These tests need the cluster of scripts/cluster on this machine; unset KUBECONFIG."
+        )
     made = make_release()
     made.install(VALUES)
     made.start_workspace("ann")
@@ -51,7 +59,9 @@ def run(release, kernel: str, code: str) -> str:
 
 
 def list_kernels(release) -> list[str]:
-    """List the kernels of Ann's workspace; none where nothing answers, which may be so for a moment."""
+    """List the kernels of Ann's workspace; none where nothing answers, which may be so for a
+    moment.
+    """
     try:
         status, _, body = release.request("GET", f"{PREFIX}/api/kernels", timeout=5)
     except OSError:
@@ -68,12 +78,20 @@ def replace_pod(release, component: str) -> None:
 
 def restart_program(name: str) -> None:
     before = (RUN / f"{name}.pid").read_text()
-    kill(name)
-    bring_back()
+    with held_cluster(alone=True):
+        kill(name)
+        bring_back()
     assert (RUN / f"{name}.pid").read_text() != before
 
 
-@pytest.mark.parametrize("part", ["hub", "proxy", "kubelet", "kube-apiserver"])
+@pytest.mark.parametrize(
+    "part",
+    [
+        "hub",
+        "proxy",
+        *(pytest.param(part, marks=pytest.mark.full) for part in ("kubelet", "kube-apiserver")),
+    ],
+)
 def test_a_kernel_keeps_its_variables_when_a_part_ends_and_comes_back(release, kernel, part):
     pod = f"ws-{release.name}--ann"
     before = release.read("pod", pod)["metadata"]["uid"]

@@ -4,100 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from tornado import web
 
-from mlhub.backends.base import Kind
 from mlhub.errors import ConfigurationError, WorkspaceError
-from mlhub.workspace.identity import Identity
-from tests.kube.conftest import WORKSPACE_IMAGE, KubernetesHub
-
-
-def write(hub, pod: str, command: str) -> str:
-    return hub.cluster.run("exec", "--namespace", hub.namespace, pod, "--container", "notebook", "--", "sh", "-c", command)
-
-
-def read_pod(hub, name: str) -> dict:
-    return hub.cluster.read("--namespace", hub.namespace, "pod", name)
-
-
-async def fail_to_start(hub, *args, **kwargs) -> str:
-    with pytest.raises(web.HTTPError) as caught:
-        await hub.start(*args, **kwargs)
-    return caught.value.jupyterhub_message
+from mlhub.identity import Identity
+from mlhub.workspaces.holder import DatabaseKey, PersonKey
+from mlhub.workspaces.port import Kind
+from tests.support.cluster import WORKSPACE_IMAGE, KubernetesHub, fail_to_start, read_pod, write
 
 
 async def test_data_outlives_a_stop_and_the_next_start_finds_it(hub):
     spawner = await hub.start("alice")
     write(hub, spawner.pod_name, "echo kept >/workspace/file")
     await hub.stop("alice")
-    assert hub.cluster.read("--namespace", hub.namespace, "pods")["items"] == []
+    assert hub.list("pods") == []
     spawner = await hub.start("alice")
     assert write(hub, spawner.pod_name, "cat /workspace/file") == "kept"
 
 
-async def test_a_workspace_without_a_volume_makes_no_claim(hub):
-    await hub.start("alice", options={"is_mount_volume": False})
-    assert hub.cluster.read("--namespace", hub.namespace, "persistentvolumeclaims")["items"] == []
-
-
-async def test_every_container_of_the_pod_is_restricted(hub):
-    spawner = await hub.start("alice")
-    pod = read_pod(hub, spawner.pod_name)
-    for container in pod["spec"]["containers"] + pod["spec"].get("initContainers", []):
-        context = container["securityContext"]
-        assert context["allowPrivilegeEscalation"] is False
-        assert context["capabilities"]["drop"] == ["ALL"]
-    assert pod["spec"]["securityContext"]["runAsNonRoot"] is True
-    assert pod["spec"]["automountServiceAccountToken"] is False
-    assert write(hub, spawner.pod_name, "id -u") == "1000"
-    assert "0000000000000000" in write(hub, spawner.pod_name, "grep CapEff /proc/self/status")
-
-
-async def test_what_was_granted_is_what_the_pod_has(hub):
-    options = {
-        "cpu_limit": 0.5,
-        "mem_limit": "256M",
-        "shm_size": "32M",
-        "env": {"PLAIN": "a b", "TOKEN_LIKE": "$(JUPYTERHUB_USER) {username}"},
-    }
-    spawner = await hub.start("alice", options=options)
-    resources = read_pod(hub, spawner.pod_name)["spec"]["containers"][0]["resources"]
-    assert resources["limits"] == {"cpu": "500m", "memory": "268435456"}
-    assert resources["requests"] == {"cpu": "0", "memory": "0"}
-    assert write(hub, spawner.pod_name, "df -m /dev/shm | tail -1").split()[1] == "32"
-    assert write(hub, spawner.pod_name, 'echo "$PLAIN|$TOKEN_LIKE"') == "a b|$(JUPYTERHUB_USER) {username}"
-
-
-async def test_the_service_has_both_ports_and_selects_by_what_never_changes(hub):
-    hub.spawner.image_settings = {"mlhub-test-*": {"uid": 1000, "ssh_port": 2200}}
-    hub.spawner.ssh_folder = "/nowhere"
-    spawner = await hub.start("alice", "work", options={"days_to_live": 3})
-    await hub.settle()
-    service = hub.cluster.read("--namespace", hub.namespace, "service", spawner.pod_name)
-    assert {port["name"]: port["port"] for port in service["spec"]["ports"]} == {"http": 8080, "ssh": 2200}
-    assert service["spec"]["selector"] == Identity(hub.hub_name, "alice", "work").safe_labels
-    pod = read_pod(hub, spawner.pod_name)
-    assert "expiration_timestamp_seconds" in pod["metadata"]["annotations"]
-    assert "expiration_timestamp_seconds" not in pod["metadata"]["labels"]
-    assert service["metadata"]["ownerReferences"][0]["uid"] == pod["metadata"]["uid"]
-
-
-async def test_a_stopped_workspace_is_still_known_with_image_and_expiry(hub):
-    await hub.start("alice", options={"days_to_live": 3})
-    await hub.settle()
-    await hub.stop("alice")
-    (workspace,) = await hub.backend.list_workspaces()
-    assert workspace.image == WORKSPACE_IMAGE
-    assert workspace.expires_at > time.time() + 2 * 86400
-
-
-async def test_an_expiry_that_is_put_off_stands_on_the_pod_and_on_the_claim(hub):
+async def test_an_expiry_that_is_put_off_stands_on_the_pod_and_on_the_claim_beside_the_image(hub):
     async def read_expiry(is_running: bool) -> int | None:
         (workspace,) = await hub.backend.list_workspaces()
         assert workspace.is_running == is_running
+        assert workspace.image == WORKSPACE_IMAGE
         return workspace.expires_at
 
     spawner = await hub.start("alice", options={"days_to_live": 1})
@@ -118,29 +49,13 @@ async def test_an_expiry_that_is_put_off_stands_on_the_pod_and_on_the_claim(hub)
 
 
 async def test_whether_there_is_a_newer_image_is_not_known(hub):
-    spawner = await hub.start("alice", options={"is_mount_volume": False})
-    assert await spawner.describe_image() == {"reference": WORKSPACE_IMAGE, "update_available": None}
+    spawner = hub.user("alice").get_or_create_spawner("", "")
+    assert await spawner.describe_image() == {
+        "reference": WORKSPACE_IMAGE,
+        "update_available": None,
+    }
     with pytest.raises(WorkspaceError, match="pullPolicy=Always"):
         await spawner.begin_update()
-
-
-@pytest.mark.parametrize("user", ["jo@example.com", "Ärger Ö", "x" * 120])
-async def test_names_that_are_no_label_values_stand_in_annotations(hub, user):
-    spawner = await hub.start(user, "work")
-    metadata = read_pod(hub, spawner.pod_name)["metadata"]
-    assert metadata["annotations"]["mlhub.user"] == user
-    assert metadata["labels"]["mlhub.user"] == Identity(hub.hub_name, user).safe_labels["mlhub.user"]
-
-
-async def test_a_hub_that_lost_its_database_adopts_the_pod_that_runs(hub):
-    spawner = await hub.start("alice")
-    before = read_pod(hub, spawner.pod_name)["metadata"]["uid"]
-    token = spawner.api_token
-    await hub.close()
-    hub.reset_database()
-    spawner = await hub.start("alice")
-    assert read_pod(hub, spawner.pod_name)["metadata"]["uid"] == before
-    assert spawner.api_token == token
 
 
 async def test_a_pod_of_somebody_elses_under_our_name_is_left_alone(hub):
@@ -148,15 +63,26 @@ async def test_a_pod_of_somebody_elses_under_our_name_is_left_alone(hub):
     stranger = {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": name, "namespace": hub.namespace, "labels": {"component": "singleuser-server", "mlhub.origin": hub.hub_name}},
+        "metadata": {
+            "name": name,
+            "namespace": hub.namespace,
+            "labels": {"component": "singleuser-server", "mlhub.origin": hub.hub_name},
+        },
         "spec": {
-            "securityContext": {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 1000,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
             "containers": [
                 {
                     "name": "notebook",
                     "image": WORKSPACE_IMAGE,
                     "imagePullPolicy": "IfNotPresent",
-                    "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+                    "securityContext": {
+                        "allowPrivilegeEscalation": False,
+                        "capabilities": {"drop": ["ALL"]},
+                    },
                 }
             ],
         },
@@ -177,7 +103,7 @@ async def test_a_workspace_that_dies_is_a_sentence_with_its_last_lines(hub):
 
 
 async def test_what_no_node_can_hold_is_told_while_waiting_and_ends_in_a_sentence(hub):
-    hub.spawner.start_timeout = 8
+    hub.spawner.start_timeout = 5
     hub.spawner.node_selector = {"kubernetes.io/hostname": "nowhere"}
     spawner = hub.user("alice").spawners[""]  # the hub forgets it after a failed start
     sentence = await fail_to_start(hub, "alice")
@@ -187,10 +113,41 @@ async def test_what_no_node_can_hold_is_told_while_waiting_and_ends_in_a_sentenc
     assert any("didn't match" in message for message in messages)
 
 
+async def test_a_start_waits_with_a_sentence_until_a_node_has_the_purpose_that_the_site_requires(
+    hub,
+):
+    """As singleuser's values have it: tests/unit/test_chart_values.py."""
+    purpose, node = (
+        "hub.jupyter.org/node-purpose",
+        hub.cluster.read("nodes")["items"][0]["metadata"],
+    )
+    assert purpose not in node["labels"]
+    term = {"matchExpressions": [{"key": purpose, "operator": "In", "values": ["user"]}]}
+    hub.spawner.node_affinity_required = [term]
+    spawner = hub.user("nora").get_or_create_spawner("", "")
+    start = asyncio.create_task(hub.start("nora"))
+    try:
+        async with asyncio.timeout(20):
+            while not any("affinity" in e["message"] for e in spawner.start_progress.events):
+                await asyncio.sleep(0.1)
+        assert not start.done()
+        hub.cluster.run("label", "node", node["name"], f"{purpose}=user")
+        await start
+    finally:
+        hub.cluster.run("label", "node", node["name"], f"{purpose}-")
+    affinity = read_pod(hub, spawner.pod_name)["spec"]["affinity"]["nodeAffinity"]
+    required = affinity["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert required == {"nodeSelectorTerms": [term]}
+
+
 @pytest.mark.parametrize(
     ("trait", "value", "cure"),
     [
-        ("profile_list", [{"display_name": "Large", "kubespawner_override": {"mem_limit": "64G"}}], "catalogue"),
+        (
+            "profile_list",
+            [{"display_name": "Large", "kubespawner_override": {"mem_limit": "64G"}}],
+            "catalogue",
+        ),
         ("enable_user_namespaces", True, "Remove the line"),
         ("pod_name_template", "ws-{username}", "{user_server}"),
     ],
@@ -204,14 +161,7 @@ async def test_what_the_site_may_not_say_is_refused_with_the_cure(hub, trait, va
     assert cure in str(caught.value)
 
 
-async def test_progress_tells_what_the_cluster_does(hub):
-    spawner = await hub.start("alice")
-    events = spawner.start_progress.events
-    assert [event["progress"] for event in events] == sorted(event["progress"] for event in events)
-    assert any("assigned" in event["message"] for event in events)
-
-
-async def test_a_watch_that_has_stopped_is_started_anew_at_the_next_look(hub):
+async def test_a_removed_pod_is_noticed_by_a_watch_that_had_stopped_and_starts_again(hub):
     spawner = await hub.start("alice")
     stopped = spawner.pod_reflector
     stopped.watch_task.cancel()
@@ -219,30 +169,91 @@ async def test_a_watch_that_has_stopped_is_started_anew_at_the_next_look(hub):
         await stopped.watch_task
     assert await spawner.poll() is None
     assert spawner.pod_reflector is not stopped
-    hub.cluster.run("delete", "--namespace", hub.namespace, "pod", spawner.pod_name, "--grace-period=1")
+    hub.cluster.run(
+        "delete", "--namespace", hub.namespace, "pod", spawner.pod_name, "--grace-period=1"
+    )
     for _ in range(100):
         if await spawner.poll() is not None:
             break
         await asyncio.sleep(0.1)
     assert await spawner.poll() is not None
-
-
-async def test_a_pod_that_was_removed_by_hand_is_noticed_and_starts_again(hub):
-    spawner = await hub.start("alice")
-    hub.cluster.run("delete", "--namespace", hub.namespace, "pod", spawner.pod_name, "--grace-period=1")
-    for _ in range(100):
-        if await spawner.poll() is not None:
-            break
-        await asyncio.sleep(0.1)
     await hub.stop("alice")
     again = await hub.start("alice")
     assert await again.poll() is None
 
 
-async def test_two_hubs_in_one_namespace_do_not_see_each_other(hub, cluster, namespace):
+async def test_two_hubs_in_one_namespace_do_not_see_each_other(hub, cluster):
     await hub.start("alice")
-    other = KubernetesHub(cluster, namespace, "other")
+    other = KubernetesHub(cluster, hub.namespace, f"{hub.hub_name}b")
     assert await other.backend.list_workspaces() == []
     await other.start("alice")
-    assert {resource.kind for resource in await other.backend.list_resources()} == {Kind.WORKSPACE, Kind.VOLUME, Kind.NETWORK}
+    assert {resource.kind for resource in await other.backend.list_resources()} == {
+        Kind.WORKSPACE,
+        Kind.VOLUME,
+        Kind.NETWORK,
+    }
     assert len(await hub.backend.list_workspaces()) == 1
+    other.remove_all()
+
+
+async def test_a_claim_of_an_older_version_is_adopted_only_by_whoever_was_there_before_it(hub):
+    hub.user("somebody")
+    for table in (PersonKey, DatabaseKey):  # a database that an older version has written
+        hub.db.query(table).delete()
+    hub.db.commit()
+    now, claims = datetime.now(UTC).replace(tzinfo=None), {}
+    for user, hours in (("before", -1), ("after", 1)):
+        identity = Identity(hub.hub_name, user)
+        claims[user] = identity.volume(1)
+        labels = {"component": "singleuser-server", "mlhub.generation": "1"}
+        metadata = {
+            "name": claims[user],
+            "namespace": hub.namespace,
+            "annotations": identity.labels,
+            "labels": {**labels, **identity.safe_labels},
+        }
+        spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "16Mi"}}}
+        kind = {"apiVersion": "v1", "kind": "PersistentVolumeClaim"}
+        hub.cluster.apply({**kind, "metadata": metadata, "spec": spec})
+        hub.user(user).orm_user.created = now + timedelta(hours=hours)
+    hub.db.commit()
+    await asyncio.gather(*(hub.start(user) for user in claims))
+    for user, is_theirs in (("before", True), ("after", False)):
+        resources = await hub.backend.list_resources(user)
+        volumes = [each for each in resources if each.kind is Kind.VOLUME]
+        live = [each.name == claims[user] for each in volumes if each.trashed_at is None]
+        assert live == [is_theirs]
+        assert claims[user] in {each.name for each in volumes}
+
+
+async def test_a_service_without_a_pod_is_what_is_left_of_a_workspace(hub):
+    spawner = await hub.start("alice", "work")
+    await hub.settle()
+    name, place = spawner.pod_name, ("--namespace", hub.namespace)
+    described = hub.read("service", name)
+    # As `kubectl delete pod --cascade=orphan` leaves it: the cluster removes it no more.
+    forget_pod = '[{"op": "remove", "path": "/metadata/ownerReferences"}]'
+    hub.cluster.run("patch", "service", name, *place, "--type=json", "--patch", forget_pod)
+    assert len(await list_kind(hub, Kind.WORKSPACE)) == 1
+    hub.cluster.run("delete", "pod", name, *place, "--now")
+    (left,) = await list_kind(hub, Kind.WORKSPACE)
+    assert (left.name, left.user, left.server) == (name, "alice", "work")
+    await hub.backend.remove(left)
+    assert hub.list("services") == []
+    metadata = {key: described["metadata"][key] for key in ("name", "labels", "annotations")}
+    ports = described["spec"]["ports"]
+    hub.cluster.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {**metadata, "namespace": hub.namespace},
+            "spec": {"ports": ports},
+        }
+    )
+    await hub.backend.delete_workspace(Identity(hub.hub_name, "alice", "work"))
+    assert hub.list("services") == []
+    assert [each.trashed_at is None for each in await list_kind(hub, Kind.VOLUME)] == [False]
+
+
+async def list_kind(hub, kind):
+    return [each for each in await hub.backend.list_resources() if each.kind is kind]

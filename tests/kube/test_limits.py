@@ -1,4 +1,6 @@
-"""What the site's policy, its guarantees and the nodes allow, on a real cluster: what is granted runs, what is not makes no pod."""
+"""What the site's policy, its guarantees and the nodes allow, on a real cluster: what is granted
+runs, what is not makes no pod.
+"""
 
 from __future__ import annotations
 
@@ -9,20 +11,18 @@ import subprocess
 import pytest
 from tornado import web
 
+from tests.support.cluster import read_pod
+
 MIB = 2**20
 GPU = "mlhub.test/gpu"
 
 
-def list_names(hub, kind: str) -> list[str]:
-    return [each["metadata"]["name"] for each in hub.cluster.read("--namespace", hub.namespace, kind)["items"]]
-
-
-def read_pod(hub, name: str) -> dict:
-    return hub.cluster.read("--namespace", hub.namespace, "pod", name)
-
-
 def read_resources(hub, spawner) -> dict:
-    (notebook,) = [each for each in read_pod(hub, spawner.pod_name)["spec"]["containers"] if each["name"] == "notebook"]
+    (notebook,) = [
+        each
+        for each in read_pod(hub, spawner.pod_name)["spec"]["containers"]
+        if each["name"] == "notebook"
+    ]
     return notebook["resources"]
 
 
@@ -31,8 +31,7 @@ async def be_refused(hub, *args, **kwargs) -> str:
     with pytest.raises(web.HTTPError) as caught:
         await hub.start(*args, **kwargs)
     assert caught.value.status_code == 400
-    assert list_names(hub, "pods") == []
-    assert list_names(hub, "persistentvolumeclaims") == []
+    assert hub.list("pods,persistentvolumeclaims") == []
     return caught.value.jupyterhub_message
 
 
@@ -55,19 +54,23 @@ async def start_after_loss(hub, user: str, **options):
 
 async def test_a_workspace_may_have_less_than_the_site_guarantees(hub):
     hub.spawner.mem_guarantee, hub.spawner.cpu_guarantee = "128M", 0.2
-    spawner = await hub.start("alice", options={"mem_limit": "64M", "cpu_limit": 0.1, "is_mount_volume": False})
+    spawner = await hub.start(
+        "alice", options={"mem_limit": "64M", "cpu_limit": 0.1, "is_mount_volume": False}
+    )
     resources = read_resources(hub, spawner)
     assert resources["requests"] == resources["limits"] == {"cpu": "100m", "memory": str(64 * MIB)}
-    spawner = await hub.start("bob", options={"mem_limit": "256M", "cpu_limit": 0.5, "is_mount_volume": False})
+    spawner = await hub.start(
+        "bob", options={"mem_limit": "256M", "cpu_limit": 0.5, "is_mount_volume": False}
+    )
     assert read_resources(hub, spawner)["requests"] == {"cpu": "200m", "memory": str(128 * MIB)}
 
 
-async def test_a_start_above_the_policys_maximum_is_refused_before_there_is_anything_in_the_cluster(hub, set_policy):
+async def test_a_start_above_the_policys_maximum_is_refused_before_there_is_anything_in_the_cluster(
+    hub, set_policy
+):
     set_policy("everyone:\n  mem_limit: {max: 128M}\n  cpu_limit: {max: 0.5}\n")
-    sentence = await be_refused(hub, "alice", options={"mem_limit": "129M"})
-    assert "128M" in sentence
-    assert "everyone.mem_limit.max" in sentence
-    assert "everyone.cpu_limit.max" in await be_refused(hub, "alice", options={"cpu_limit": 0.6})
+    assert "at most 128 MB" in await be_refused(hub, "alice", options={"mem_limit": "129M"})
+    assert "at most 0.5" in await be_refused(hub, "alice", options={"cpu_limit": 0.6})
     spawner = await hub.start("alice", options={"mem_limit": "128M"})
     assert read_resources(hub, spawner)["limits"] == {"cpu": "500m", "memory": str(128 * MIB)}
 
@@ -88,19 +91,28 @@ async def test_a_pod_that_holds_other_than_is_asked_for_now_is_made_anew(hub):
     spawner = await start_after_loss(hub, "alice", mem_limit="256M")
     assert read_resources(hub, spawner)["limits"]["memory"] == str(256 * MIB)
     spawner = await start_after_loss(hub, "alice", env={"COLOUR": "$(HOME) blue"})
-    assert {"name": "COLOUR", "value": "$$(HOME) blue"} in read_pod(hub, spawner.pod_name)["spec"]["containers"][0]["env"]
+    assert {"name": "COLOUR", "value": "$$(HOME) blue"} in read_pod(hub, spawner.pod_name)["spec"][
+        "containers"
+    ][0]["env"]
     uid = read_pod(hub, spawner.pod_name)["metadata"]["uid"]
     spawner = await start_after_loss(hub, "alice", env={"COLOUR": "$(HOME) blue"})
     assert read_pod(hub, spawner.pod_name)["metadata"]["uid"] == uid
 
 
-async def test_a_pod_that_runs_goes_on_whatever_else_the_site_has_changed_and_counts_as_what_it_holds(hub, set_policy):
+async def test_a_pod_that_runs_goes_on_whatever_else_the_site_has_changed_and_counts_as_what_it_holds(  # noqa: E501
+    hub, set_policy
+):
     set_policy("everyone:\n  mem_limit: {max: 512M}\n")
     asked = {"mem_limit": "256M", "cpu_limit": 0.3, "shm_size": "32M", "env": {"COLOUR": "green"}}
     uid = read_pod(hub, (await hub.start("alice", options=asked)).pod_name)["metadata"]["uid"]
-    set_policy("everyone:\n  mem_limit: {default: 64M, max: 256M}\n  shm_size: {default: 16M, max: 32M}\n")
+    set_policy(
+        "everyone:\n  mem_limit: {default: 64M, max: 256M}\n  shm_size: {default: 16M, max: 32M}\n"
+    )
     hub.spawner.environment, hub.spawner.extra_annotations = {"NEW": "1"}, {"new": "1"}
-    hub.spawner.mem_guarantee, hub.spawner.extra_resource_limits = "32M", {"ephemeral-storage": "1Gi"}
+    hub.spawner.mem_guarantee, hub.spawner.extra_resource_limits = (
+        "32M",
+        {"ephemeral-storage": "1Gi"},
+    )
     hub.spawner.storage_capacity, hub.spawner.stop_seconds = "32Mi", 3
     spawner = await start_after_loss(hub, "alice")
     assert read_pod(hub, spawner.pod_name)["metadata"]["uid"] == uid
@@ -112,7 +124,8 @@ async def test_a_pod_that_runs_goes_on_whatever_else_the_site_has_changed_and_co
 
 @pytest.fixture
 def offer_gpus(cluster):
-    """Return a function with which a node offers GPUs, as extended resources that need no plugin; they go with the test.
+    """Return a function with which a node offers GPUs, as extended resources that need no plugin;
+    they go with the test.
 
     https://kubernetes.io/docs/tasks/administer-cluster/extended-resource-node/
     """
@@ -120,7 +133,15 @@ def offer_gpus(cluster):
 
     def offer(number: str | None) -> None:
         status = {"status": {part: {GPU: number} for part in ("capacity", "allocatable")}}
-        cluster.run("patch", "node", node, "--subresource=status", "--type=merge", "--patch", json.dumps(status))
+        cluster.run(
+            "patch",
+            "node",
+            node,
+            "--subresource=status",
+            "--type=merge",
+            "--patch",
+            json.dumps(status),
+        )
 
     with contextlib.ExitStack() as stack:
         stack.callback(offer, None)
@@ -156,15 +177,24 @@ async def test_without_gpus_in_the_cluster_none_can_be_had(hub):
 
 def read_bytes(text: str) -> int:
     """Read memory with another program than ours."""
-    return int(subprocess.run(["numfmt", "--from=auto", text], check=True, capture_output=True, text=True).stdout)
+    return int(
+        subprocess.run(
+            ["numfmt", "--from=auto", text], check=True, capture_output=True, text=True
+        ).stdout
+    )
 
 
 async def test_the_host_is_what_kubectl_says_of_the_nodes(hub, offer_gpus):
     hub.spawner.gpu_resource = GPU
     offer_gpus("3")
-    nodes = [node for node in hub.cluster.read("nodes")["items"] if not node["spec"].get("unschedulable")]
+    nodes = [
+        node for node in hub.cluster.read("nodes")["items"] if not node["spec"].get("unschedulable")
+    ]
     sizes = [node["status"]["allocatable"] for node in nodes]
     host = await hub.user("alice").get_or_create_spawner("", "").read_host()
-    assert host.cpus == max(int(size["cpu"][:-1]) / 1000 if size["cpu"].endswith("m") else int(size["cpu"]) for size in sizes)
+    assert host.cpus == max(
+        int(size["cpu"][:-1]) / 1000 if size["cpu"].endswith("m") else int(size["cpu"])
+        for size in sizes
+    )
     assert host.memory_bytes == max(read_bytes(size["memory"]) for size in sizes)
     assert host.gpus == ("0", "1", "2")

@@ -1,4 +1,6 @@
-"""Values as a site of the original chart has them, installed: all that the cluster here can have stays as it is."""
+"""Values as a site of the original chart has them, installed: all that the cluster here can have
+stays as it is.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +11,19 @@ import urllib.request
 
 import pytest
 
-from tests.image.certificates import make_pair
-from tests.kube.conftest import WORKSPACE_IMAGE
-from tests.kube.release import CONFIG, IMAGE, merge, read_example
-from tests.rest import OPENER
+from tests.support.certificates import make_pair
+from tests.support.cluster import WORKSPACE_IMAGE
+from tests.support.helm_release import CONFIG, IMAGE, merge, read_example
+from tests.support.rest import OPENER
 
 IMAGES = {"hub": {"image": IMAGE}, "proxy": {"chp": {"image": IMAGE}}}
 ANYWHERE = {"to": [{"ipBlock": {"cidr": "0.0.0.0/0"}}]}
 
 
 def install_original(release, scenario: str, **parts: dict) -> None:
-    """Install an example of the chart, with the images that are here, and its user config beside the tests'."""
+    """Install an example of the chart, with the images that are here, and its user config beside
+    the tests'.
+    """
     values = merge(read_example(scenario), IMAGES)
     for path, replaced in parts.items():
         part = values
@@ -61,27 +65,45 @@ def test_values_of_the_original_chart_open_the_port_of_the_node_that_they_name(o
     addresses = original.cluster.read("nodes")["items"][0]["status"]["addresses"]
     node = next(each["address"] for each in addresses if each["type"] == "InternalIP")
     assert original.base == "/mlhub"
-    with OPENER.open(urllib.request.Request(f"http://{node}:30180/mlhub/hub/login"), timeout=20) as answer:
+    with OPENER.open(
+        urllib.request.Request(f"http://{node}:30180/mlhub/hub/login"), timeout=20
+    ) as answer:
         assert answer.status == 200
         assert b"Sign in" in answer.read()
 
 
 def make_beside(name: str, *command: str) -> list[dict]:
     """Make what the site runs in the hub's pod, of an image that is here."""
-    security = {"allowPrivilegeEscalation": False, "runAsUser": 1000, "capabilities": {"drop": ["ALL"]}}
-    container = {"name": name, "image": WORKSPACE_IMAGE, "imagePullPolicy": "IfNotPresent", "command": list(command)}
+    security = {
+        "allowPrivilegeEscalation": False,
+        "runAsUser": 1000,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    container = {
+        "name": name,
+        "image": WORKSPACE_IMAGE,
+        "imagePullPolicy": "IfNotPresent",
+        "command": list(command),
+    }
     return [{**container, "securityContext": security}]
 
 
 @pytest.fixture(scope="module")
 def full(make_release, tmp_path_factory):
-    """Every value of the original: but for images, nodes, volumes and load balancers that only its site has."""
+    """Every value of the original: but for images, nodes, volumes and load balancers that only its
+    site has.
+    """
     release = make_release(name="full")
     release.pair = make_pair(tmp_path_factory.mktemp("full") / "ssl", name="full.example.org")
     files = {"private.key": "cert.key", "public.crt": "cert.crt"}
-    data = {key: base64.b64encode((release.pair / file).read_bytes()).decode() for key, file in files.items()}
+    data = {
+        key: base64.b64encode((release.pair / file).read_bytes()).decode()
+        for key, file in files.items()
+    }
     metadata = {"name": "hub-certificate", "namespace": release.namespace}
-    release.cluster.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data})
+    release.cluster.apply(
+        {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data}
+    )
     install_original(
         release,
         "original-full",
@@ -104,32 +126,46 @@ def full(make_release, tmp_path_factory):
     return release
 
 
+@pytest.mark.full
 def test_all_values_of_the_original_chart_together_give_a_hub_that_starts_workspaces(full):
     assert full.url.startswith("https://")
     assert "Succeeded" in full.helm("test", full.name, "--timeout", "3m")
     full.start_workspace("alice")
     assert full.request("GET", "/user/alice/echo")[0] == 200
     assert find_environment(full, "alice") == "BAR"
-    assert ssl.get_server_certificate((full.host, full.port), timeout=10).strip() == (full.pair / "cert.crt").read_text().strip()
+    assert (
+        ssl.get_server_certificate((full.host, full.port), timeout=10).strip()
+        == (full.pair / "cert.crt").read_text().strip()
+    )
 
 
+@pytest.mark.full
 def test_what_the_original_lets_a_site_say_of_the_pods_is_how_they_run(full):
     hub, proxy = full.find_pod("hub"), full.find_pod("proxy")
     assert full.execute(hub, "id", "-u", container="hub") == "1234"
-    assert full.execute(hub, "stat", "--format", "%u", "/data/jupyterhub.sqlite", container="hub") == "1234"
+    assert (
+        full.execute(hub, "stat", "--format", "%u", "/data/jupyterhub.sqlite", container="hub")
+        == "1234"
+    )
     assert full.execute(hub, "printenv", "FOO", container="hub") == "BAR"
     assert full.execute(proxy, "printenv", "FOO", container="proxy") == "PROXY"
     assert full.execute(hub, "ls", "-d", "/branding", container="hub") == "/branding"
-    states = {each["name"]: each["ready"] for each in full.read("pod", hub)["status"]["containerStatuses"]}
+    states = {
+        each["name"]: each["ready"] for each in full.read("pod", hub)["status"]["containerStatuses"]
+    }
     assert states == {"hub": True, "beside": True}
     assert [full.read("pod", pod)["spec"]["priority"] for pod in (hub, proxy)] == [10, 10]
 
 
+@pytest.mark.full
 def test_the_api_server_admits_the_ingress(full):
     (ingress,) = full.read("ingresses")["items"]
     (rule,) = ingress["spec"]["rules"]
     (path,) = rule["http"]["paths"]
     assert (rule["host"], path["path"]) == ("full.example.org", "/full/*")
     backend = path["backend"]["service"]
-    ports = {port["name"]: port["port"] for port in full.read("service", backend["name"])["spec"]["ports"]}
+    ports = {
+        port["name"]: port["port"]
+        for port in full.read("service", backend["name"])["spec"]["ports"]
+    }
     assert backend["port"] in ({"name": "https"}, {"number": ports["https"]})

@@ -5,24 +5,25 @@ Only for the cluster that ``scripts/cluster`` makes on this machine, whose parts
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-from pathlib import Path
-
 import pytest
 
-from tests.image.ssh_client import Person
-from tests.image.wire import Echo
+from tests.support.local_cluster import RUN, bring_back, held_cluster, kill, lose_pods
+from tests.support.ssh_client import Person
+from tests.support.wire import Echo
 
-ROOT = Path(__file__).resolve().parents[2]
-RUN = Path("/var/lib/local-cluster/run")
+
+@pytest.fixture(scope="module", autouse=True)
+def alone():
+    with held_cluster(alone=True):
+        yield
 
 
 @pytest.fixture(scope="module")
 def people(release):
     if not (RUN / "kube-apiserver.pid").exists():
-        pytest.fail("These tests need the cluster of scripts/cluster on this machine; unset KUBECONFIG.")
+        pytest.fail(
+            "These tests need the cluster of scripts/cluster on this machine; unset KUBECONFIG."
+        )
     release.start_workspace("ann")
     release.start_workspace("bob")
     return release
@@ -33,21 +34,10 @@ def ann(people, tmp_path_factory):
     return Person(people, "ann", tmp_path_factory.mktemp("ann")).join()
 
 
-def kill(program: str) -> None:
-    os.kill(int((RUN / f"{program}.pid").read_text()), signal.SIGKILL)
-
-
-def bring_back() -> None:
-    subprocess.run(
-        [str(ROOT / "scripts" / "cluster"), "up"],
-        check=True,
-        capture_output=True,
-        env={k: v for k, v in os.environ.items() if k != "KUBECONFIG"},
-    )
-
-
 def ask(release, path: str, method: str = "GET", body: bytes | None = None) -> int:
-    """Return a status; 0 where nothing answers, which may be so for a moment: a kubelet that begins calls pods not ready."""
+    """Return a status; 0 where nothing answers, which may be so for a moment: a kubelet that begins
+    calls pods not ready.
+    """
     try:
         return release.request(method, path, body, timeout=5)[0]
     except OSError:
@@ -67,7 +57,9 @@ def list_containers(release) -> list[dict]:
     return [status for pod in pods for status in pod["status"]["containerStatuses"]]
 
 
-@pytest.mark.parametrize("program", ["kube-apiserver", "kubelet"])
+@pytest.mark.parametrize(
+    "program", ["kube-apiserver", pytest.param("kubelet", marks=pytest.mark.full)]
+)
 def test_workspaces_and_connections_outlive_a_part_of_the_cluster(people, ann, wait_for, program):
     echo = Echo(people.port, "/user/ann/echo", host=people.host)
     assert ann.ask("echo in") == "in\n"
@@ -83,29 +75,45 @@ def test_workspaces_and_connections_outlive_a_part_of_the_cluster(people, ann, w
     wait_for(lambda: is_ready(people, "ann"), "the hub has not lost ann's workspace", 60)
     assert echo.is_alive()
     echo.close()
-    # A kubelet that begins runs startup probes again, which is how SSH was started, and calls nothing ready before it has looked.
-    wait_for(lambda: all(each["started"] for each in list_containers(people)), "the cluster calls everything started", 60)
-    people.kubectl("wait", "--for=condition=Ready", f"pod/{people.find_pod('bastion')}", "--timeout=60s")
+    # A kubelet that begins runs startup probes again, which is how SSH was started, and calls
+    # nothing ready before it has looked.
+    wait_for(
+        lambda: all(each["started"] for each in list_containers(people)),
+        "the cluster calls everything started",
+        60,
+    )
+    people.kubectl(
+        "wait", "--for=condition=Ready", f"pod/{people.find_pod('bastion')}", "--timeout=60s"
+    )
     assert ann.ask("echo in") == "in\n"
     assert [each["restartCount"] for each in list_containers(people)] == [0] * 2
     # The hub sees what happens again: a new start, and a stop.
     server = f"after-{program}"
-    wait_for(lambda: ask(people, f"/hub/api/users/bob/servers/{server}", "POST", b"{}") in (201, 202), "a server is started", 60)
+    wait_for(
+        lambda: ask(people, f"/hub/api/users/bob/servers/{server}", "POST", b"{}") in (201, 202),
+        "a server is started",
+        60,
+    )
     wait_for(lambda: is_ready(people, "bob", server), "it is ready", 120)
-    wait_for(lambda: ask(people, f"/hub/api/users/bob/servers/{server}", "DELETE") in (202, 204), "it is stopped", 60)
+    wait_for(
+        lambda: ask(people, f"/hub/api/users/bob/servers/{server}", "DELETE") in (202, 204),
+        "it is stopped",
+        60,
+    )
 
 
 def test_a_hub_that_starts_while_the_api_server_is_away_calls_nobody_stopped(people, wait_for):
     echo = Echo(people.port, "/user/ann/echo", host=people.host)
     before = people.read("pod", f"ws-{people.name}--ann")["metadata"]["uid"]
-    # Ended from within its container a little later, when the API server can not be asked for that any more.
+    # Ended from within its container a little later, when the API server cannot be asked for that
+    # any more.
     program = (
         "import os, pathlib, signal, time\n"
         "if os.fork() == 0:\n"
         "    os.setsid()\n"
         "    time.sleep(4)\n"
         "    for file in pathlib.Path('/proc').glob('[0-9]*/cmdline'):\n"
-        "        if b'mlhub.hubconfig' in file.read_bytes().split(bytes(1)):\n"
+        "        if b'mlhub.hub' in file.read_bytes().split(bytes(1)):\n"
         "            os.kill(int(file.parent.name), signal.SIGKILL)"
     )
     people.execute(people.find_pod("hub"), "python", "-c", program, container="hub")
@@ -120,3 +128,36 @@ def test_a_hub_that_starts_while_the_api_server_is_away_calls_nobody_stopped(peo
     assert people.read("pod", f"ws-{people.name}--ann")["metadata"]["uid"] == before
     assert echo.is_alive()
     echo.close()
+
+
+@pytest.mark.full
+def test_a_node_that_restarts_brings_everything_back_and_nothing_is_stopped(people, ann, wait_for):
+    """Hub, proxy, bastion and workspaces come back together, all with other addresses."""
+
+    def find_pods() -> dict[str, dict]:
+        found = {each["metadata"]["name"]: each for each in people.read("pods")["items"]}
+        return {name: pod for name, pod in found.items() if pod["status"]["phase"] == "Running"}
+
+    def list_addresses() -> dict[str, str]:
+        return {name: pod["status"].get("podIP", "") for name, pod in find_pods().items()}
+
+    workspaces = [f"ws-{people.name}--{name}" for name in ("ann", "bob")]
+    people.execute(workspaces[0], "sh", "-c", "echo kept >/workspace/file")
+    before, addresses = find_pods(), list_addresses()
+    try:
+        lose_pods({pod["metadata"]["uid"] for pod in before.values()})
+    finally:
+        bring_back()
+    wait_for(people.is_answered, "the hub answers through the proxy", 120)
+    for name in ("ann", "bob"):
+        wait_for(lambda name=name: ask(people, f"/user/{name}/api") == 200, "it is reached", 120)
+        wait_for(lambda name=name: is_ready(people, name), "the hub calls it running", 60)
+    after, moved = find_pods(), list_addresses()
+    for name in workspaces:
+        assert after[name]["metadata"]["uid"] == before[name]["metadata"]["uid"]
+        assert moved[name] != addresses[name]
+    assert people.execute(workspaces[0], "cat", "/workspace/file") == "kept"
+    assert "shutting it down" not in people.logs()
+    wait_for(
+        lambda: ann.run(ann.alias, "echo in").stdout == "in\n", "SSH leads into the workspace", 60
+    )

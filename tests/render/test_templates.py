@@ -7,17 +7,31 @@ from pathlib import Path
 
 import pytest
 
+from mlhub.backends.registry import read_settings
 from mlhub.boot.render import Renderer, make_addresses
 from mlhub.boot.resolver import Resolver
-from mlhub.settings import Settings
 
 RESOURCES = Path(__file__).parents[2] / "resources"
 SCENARIOS = {
     "docker": {},
     "docker with tls": {"SSL_ENABLED": "true"},
+    "docker with chp": {"START_CHP": "true"},
     "chart's hub": {"EXECUTION_MODE": "k8s", "START_NGINX": "false"},
-    "chart's bastion": {"EXECUTION_MODE": "k8s", "START_NGINX": "false", "START_JHUB": "false", "MLHUB_BASTION_TOKEN": "the-token-of-both"},
+    "chart's bastion": {
+        "EXECUTION_MODE": "k8s",
+        "START_NGINX": "false",
+        "START_JHUB": "false",
+        "MLHUB_BASTION_TOKEN": "the-token-of-both",
+    },
     "chart's proxy": {
+        "EXECUTION_MODE": "k8s",
+        "START_SSH": "false",
+        "START_JHUB": "false",
+        "MLHUB_ROUTER": "true",
+        "SSHD_TARGET": "hub:2223",
+        "SSHD_TARGET_PROXY_PROTOCOL": "true",
+    },
+    "chart's proxy with chp": {
         "EXECUTION_MODE": "k8s",
         "START_SSH": "false",
         "START_JHUB": "false",
@@ -26,17 +40,26 @@ SCENARIOS = {
         "SSHD_TARGET_PROXY_PROTOCOL": "true",
         "ADDITIONAL_ARGS": "--ip=0.0.0.0 --api-ip=0.0.0.0",
     },
-    "proxy as of old": {"EXECUTION_MODE": "k8s", "START_SSH": "false", "START_JHUB": "false", "START_CHP": "true", "SSHD_TARGET": "hub:22"},
+    "proxy as of old": {
+        "EXECUTION_MODE": "k8s",
+        "START_SSH": "false",
+        "START_JHUB": "false",
+        "START_CHP": "true",
+        "SSHD_TARGET": "hub:22",
+    },
     "without nginx": {"START_NGINX": "false"},
     "without ssh": {"START_SSH": "false"},
-    "behind a load balancer": {"MLHUB_TRUSTED_PROXIES": "10.0.0.0/8,192.0.2.1", "MLHUB_BASE_URL": "/mlhub"},
+    "behind a load balancer": {
+        "MLHUB_TRUSTED_PROXIES": "10.0.0.0/8,192.0.2.1",
+        "MLHUB_BASE_URL": "/mlhub",
+    },
 }
 
 RESOLVER = Resolver(("10.96.0.10",), ("lab.svc.cluster.local", "svc.cluster.local"), 5)
 
 
 def render(environment: dict[str, str], template: str) -> str:
-    settings = Settings.from_environment({**environment, "MLHUB_RESOURCES_DIR": str(RESOURCES)})
+    settings = read_settings({**environment, "MLHUB_RESOURCES_DIR": str(RESOURCES)})
     return Renderer(settings, make_addresses(settings), resolver=RESOLVER).render(template)
 
 
@@ -59,6 +82,43 @@ def test_nginx_is_given_no_rewrites_no_captures_and_no_cors(scenario):
     assert "Referer" not in text
 
 
+def read_location(text: str, path: str) -> str:
+    """Return what holds in a location."""
+    return re.search(rf"^( +)location {path} \{{\n(.*?)^\1\}}", text, re.DOTALL | re.MULTILINE)[2]  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("scenario", "base"),
+    [("docker", "/"), ("docker with tls", "/"), ("behind a load balancer", "/mlhub/")],
+)
+def test_what_the_hub_is_sent_is_small_and_whole_and_what_a_workspace_is_sent_is_neither(
+    scenario, base
+):
+    text = render(SCENARIOS[scenario], "nginx.conf.j2")
+    hub, rest = read_location(text, f"{base}hub/"), read_location(text, "/")
+    for line in (
+        "client_max_body_size 1m;",
+        "client_body_timeout 15s;",
+        "proxy_request_buffering on;",
+        "limit_conn hub_bodies 500;",
+        "limit_conn all_hub_bodies 2000;",
+    ):
+        assert line in hub
+        assert line not in rest
+    assert f"location = {base}hub/login {{" in hub
+
+
+def test_nothing_behind_nginx_gives_it_orders():
+    (line,) = re.findall(r"proxy_ignore_headers (.*);", render({}, "nginx.conf.j2"))
+    assert {
+        "X-Accel-Redirect",
+        "X-Accel-Buffering",
+        "X-Accel-Limit-Rate",
+        "X-Accel-Charset",
+        "X-Accel-Expires",
+    } <= set(line.split())
+
+
 def test_without_tls_nothing_terminates_tls():
     text = render({}, "nginx.conf.j2")
     assert " ssl" not in text.replace("no_ssl", "")
@@ -72,7 +132,22 @@ def test_with_tls_plain_http_is_redirected_to_the_same_port():
 
 
 def test_hub_nginx_and_proxy_in_one_container_meet_on_sockets():
-    assert "server unix:/run/mlhub/chp/public.sock" in render({}, "nginx.conf.j2")
+    text = render({"START_CHP": "true"}, "nginx.conf.j2")
+    assert "server unix:/run/mlhub/chp/public.sock" in text
+    assert "chp-api" not in text
+
+
+@pytest.mark.parametrize("tls", ["true", "false"])
+def test_nginx_looks_up_routes_itself_where_nobody_asks_for_chp(tls):
+    text = render({"SSL_ENABLED": tls}, "nginx.conf.j2")
+    assert "chp/public.sock" not in text
+    assert "http://chp" not in text
+    assert "listen unix:/run/mlhub/chp-api/api.sock backlog" in text
+    text = render({"MLHUB_ROUTER": "true", "START_JHUB": "false"}, "nginx.conf.j2")
+    assert ("listen 8001 backlog" in text, "listen [::]:8001 backlog" in text) == (True, True)
+    # Where something else does, nothing of it is loaded.
+    for others in ("START_CHP", "MLHUB_OTHER_PROXY"):
+        assert "router_" not in render({others: "true", "SSL_ENABLED": tls}, "nginx.conf.j2")
 
 
 def test_addresses_in_additional_args_move_the_proxy_to_tcp():
@@ -82,13 +157,15 @@ def test_addresses_in_additional_args_move_the_proxy_to_tcp():
 def read_server(text: str, listen: str) -> str:
     """Return the stream server that listens there."""
     return next(
-        server for server in re.findall(r"^    server \{\n(.*?)^    \}", text, re.DOTALL | re.MULTILINE) if f"listen {listen}" in server
+        server
+        for server in re.findall(r"^    server \{\n(.*?)^    \}", text, re.DOTALL | re.MULTILINE)
+        if f"listen {listen}" in server
     )
 
 
 def test_the_charts_proxy_hands_ssh_to_the_hubs_service_and_tells_whose_it_is():
     text = render(SCENARIOS["chart's proxy"], "nginx.conf.j2")
-    # The PROXY protocol can not name a unix socket as its end.
+    # The PROXY protocol cannot name a unix socket as its end.
     server = read_server(text, "127.0.0.1:2222")
     assert "ssh  127.0.0.1:2222;" in text
     assert "proxy_protocol on;" in server
@@ -100,7 +177,9 @@ def test_the_charts_proxy_hands_ssh_to_the_hubs_service_and_tells_whose_it_is():
 
 
 def test_another_sshd_than_the_charts_is_told_nothing_that_it_would_not_understand():
-    server = read_server(render(SCENARIOS["proxy as of old"], "nginx.conf.j2"), "unix:/run/mlhub/nginx/ssh.sock")
+    server = read_server(
+        render(SCENARIOS["proxy as of old"], "nginx.conf.j2"), "unix:/run/mlhub/nginx/ssh.sock"
+    )
     assert "proxy_protocol" not in server
     assert "proxy_bind" not in server
 
@@ -130,15 +209,23 @@ def test_the_charts_bastion_asks_by_its_line_to_the_hub_and_listens_behind_nginx
     text = render(SCENARIOS["chart's bastion"], "sshd_config.j2").splitlines()
     assert "Port 2220" in text
     assert "ListenAddress 127.0.0.1" in text
-    assert "AuthorizedKeysCommand /usr/local/lib/mlhub/lookup /run/mlhub/bastion/lookup.sock %f" in text
+    assert (
+        "AuthorizedKeysCommand /usr/local/lib/mlhub/lookup /run/mlhub/bastion/lookup.sock %f"
+        in text
+    )
     assert "HostKey /run/mlhub/ssh/ssh_host_ed25519_key" in text
 
 
 def test_forwarded_headers_are_believed_only_from_named_proxies():
     text = render(SCENARIOS["behind a load balancer"], "nginx.conf.j2")
-    geo = re.search(r"geo \$from_trusted_proxy \{(.*?)\}", text, re.DOTALL)
+    geo = re.search(r"geo \$realip_remote_addr \$from_trusted_proxy \{(.*?)\}", text, re.DOTALL)
     assert geo
-    assert [line.strip() for line in geo[1].splitlines() if line.strip()] == ["default 0;", "10.0.0.0/8 1;", "192.0.2.1 1;"]
+    assert [line.strip() for line in geo[1].splitlines() if line.strip()] == [
+        "default 0;",
+        "10.0.0.0/8 1;",
+        "192.0.2.1 1;",
+    ]
+    assert re.findall(r"set_real_ip_from (.*);", text) == ["10.0.0.0/8", "192.0.2.1"]
     assert "location = /mlhub/hub/login" in text
 
 
@@ -150,10 +237,15 @@ def test_sshd_listens_where_it_is_documented(environment, port):
 
 
 def test_sshd_lets_in_by_key_only_and_grants_nothing_by_itself():
-    options = dict(line.split(None, 1) for line in render({}, "sshd_config.j2").splitlines() if line.strip() and not line.startswith("#"))
+    options = dict(
+        line.split(None, 1)
+        for line in render({}, "sshd_config.j2").splitlines()
+        if line.strip() and not line.startswith("#")
+    )
     assert options["PasswordAuthentication"] == "no"
     assert options["AllowUsers"] == "limited-user"
-    # What may be reached is in the line of the key, which only the hub writes; without one nobody is in.
+    # What may be reached is in the line of the key, which only the hub writes; without one nobody
+    # is in.
     assert options["AuthorizedKeysFile"] == "none"
     assert options["AuthorizedKeysCommand"].startswith("/usr/local/lib/mlhub/lookup ")
     assert options["PermitListen"] == "none"
@@ -162,6 +254,8 @@ def test_sshd_lets_in_by_key_only_and_grants_nothing_by_itself():
 
 
 def test_a_sentence_with_markup_does_not_become_markup():
-    settings = Settings.from_environment({"MLHUB_RESOURCES_DIR": str(RESOURCES)})
-    text = Renderer(settings, make_addresses(settings)).render("proxy-error.html", title="<script>x</script>", sentence="a", retries=True)
+    settings = read_settings({"MLHUB_RESOURCES_DIR": str(RESOURCES)})
+    text = Renderer(settings, make_addresses(settings)).render(
+        "proxy-error.html", title="<script>x</script>", sentence="a", retries=True
+    )
     assert "<script>" not in text

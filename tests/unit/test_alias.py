@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlhub.errors import OptionsError
-from mlhub.workspace.alias import is_host, list_suffixes, make_alias, parse_alias
+from mlhub.ssh.alias import is_host, list_suffixes, make_alias, parse_alias
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=40)
 SUFFIXES = st.sampled_from(["mlhub", "hub.example.org", "192.0.2.7"])
@@ -49,7 +49,10 @@ def test_what_is_read_is_what_would_be_written(text):
 
 @pytest.mark.parametrize(
     "alias",
-    ["", "mlhub", ".mlhub", "a.b.c.mlhub", "alice", "alice.other", "ALICE.mlhub", "a_.mlhub", "a_4.mlhub", "_61.mlhub", "-a.mlhub", "_ff.mlhub", "a;b.mlhub", "a\nb.mlhub", "a..mlhub"],
+    [
+        "", "mlhub", ".mlhub", "a.b.c.mlhub", "alice", "alice.other", "ALICE.mlhub", "a_.mlhub",
+        "a_4.mlhub", "_61.mlhub", "-a.mlhub", "_ff.mlhub", "a;b.mlhub", "a\nb.mlhub", "a..mlhub",
+    ],
 )  # fmt: skip
 def test_anything_else_is_refused(alias):
     with pytest.raises(OptionsError, match="does not name a workspace"):
@@ -64,9 +67,30 @@ def test_a_suffix_that_is_no_host_name_is_refused():
 
 def test_clients_are_given_the_first_host_name_else_the_name_of_the_hub():
     assert list_suffixes("mlhub", []) == ["mlhub"]
-    assert list_suffixes("mlhub", ["::1", "Hub.Example.org", "192.0.2.7"]) == ["hub.example.org", "192.0.2.7", "mlhub"]
+    assert list_suffixes("mlhub", ["::1", "Hub.Example.org", "192.0.2.7"]) == [
+        "hub.example.org",
+        "192.0.2.7",
+        "mlhub",
+    ]
 
 
 def test_hosts_are_names_and_addresses_and_nothing_that_a_shell_could_read():
     assert all(map(is_host, ["localhost", "Hub.example.org", "192.0.2.7", "::1", "2001:db8::7"]))
-    assert not any(map(is_host, ["", "a b", "$(id)", "a;b", "a'b", "-oProxyCommand=x", "::1%eth0", "a:b", "[::1]", "a\n", "é"]))
+    assert not any(
+        map(
+            is_host,
+            [
+                "",
+                "a b",
+                "$(id)",
+                "a;b",
+                "a'b",
+                "-oProxyCommand=x",
+                "::1%eth0",
+                "a:b",
+                "[::1]",
+                "a\n",
+                "é",
+            ],
+        )
+    )

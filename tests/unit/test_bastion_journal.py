@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from mlhub.bastion.journal import GONE_SECONDS
-from mlhub.bastion.other_keys import WorkspaceKeys
-from tests.unit.bastion_site import open_site, wait_until
+from mlhub.ssh.other_keys import WorkspaceKeys
+from mlhub.ssh.session_registry import GONE_SECONDS
+from tests.support.bastion_site import open_site, wait_until
 
 ADDRESS = "192.0.2.7"
 
@@ -20,7 +20,9 @@ async def site(tmp_path):
 
 
 async def open_two(site):
-    """Open a session in two bastions, each of a process of the same number; return them with the keys' fingerprints."""
+    """Open a session in two bastions, each of a process of the same number; return them with the
+    keys' fingerprints.
+    """
     first, second = await site.connect("b1"), await site.connect("b2")
     keys = [site.register("ann"), site.register("bob")]
     for bastion, key in zip((first, second), keys, strict=True):
@@ -57,7 +59,9 @@ async def test_a_session_is_ended_in_the_bastion_where_it_is(site):
     assert await first.read_wish() == {"end": 8}
 
 
-async def test_a_bastion_that_is_gone_for_a_minute_has_its_sessions_closed_and_another_one_not(site):
+async def test_a_bastion_that_is_gone_for_a_minute_has_its_sessions_closed_and_another_one_not(
+    site,
+):
     first, second, _ = await open_two(site)
     first.hang_up()
     await wait_until(lambda: "b1" in site.journal._gone, "the first is gone")
@@ -71,7 +75,9 @@ async def test_a_bastion_that_is_gone_for_a_minute_has_its_sessions_closed_and_a
     assert list(site.journal.sessions) == [("b2", 7)]
 
 
-async def test_a_bastion_that_comes_back_in_time_keeps_its_sessions_and_those_that_ended_meanwhile_are_closed(site):
+async def test_a_bastion_that_comes_back_in_time_keeps_its_sessions_and_those_that_ended_meanwhile_are_closed(  # noqa: E501
+    site,
+):
     first, second, keys = await open_two(site)
     first.tell_session(9, keys[0])
     await wait_until(lambda: len(site.journal.sessions) == 3, "another one")
@@ -85,7 +91,9 @@ async def test_a_bastion_that_comes_back_in_time_keeps_its_sessions_and_those_th
     second.hang_up()
     await wait_until(lambda: "b2" in site.journal._gone, "the second is gone")
     site.now[0] += GONE_SECONDS + 1
-    await wait_until(lambda: len(list_names(site, "closed")) == 2, "the second one's session is closed")
+    await wait_until(
+        lambda: len(list_names(site, "closed")) == 2, "the second one's session is closed"
+    )
     assert list_names(site, "closed") == ["b1:7", "b2:7"]
     assert list(site.journal.sessions) == [("b1", 9)]
     assert len(list_names(site, "opened")) == 3
@@ -103,24 +111,40 @@ async def test_the_former_line_of_a_bastion_that_is_back_may_end_late(site):
     assert "b1" not in site.journal._gone
 
 
-async def test_a_hub_that_comes_later_learns_of_any_number_of_sessions_and_where_they_were_led(site):
+async def test_a_hub_that_comes_later_learns_of_any_number_of_sessions_and_where_they_were_led(
+    site,
+):
     bastion, key = await site.connect("b1"), site.register("ann")
     pids = list(range(1, 301))
     bastion.tell(event="hello", pids=pids)
     for pid in pids:
-        bastion.tell_session(pid, key, event="known", user="limited-user", workspaces=[], at=site.now[0] - 100)
+        bastion.tell_session(
+            pid, key, event="known", user="limited-user", workspaces=[], at=site.now[0] - 100
+        )
         bastion.tell(event="kept", pid=pid, workspace=["bob", "lab"])
-    await wait_until(lambda: len(site.journal.sessions) == len(pids) and site.journal.sessions["b1", 300].workspaces, "all are known")
+    await wait_until(
+        lambda: (
+            len(site.journal.sessions) == len(pids) and site.journal.sessions["b1", 300].workspaces
+        ),
+        "all are known",
+    )
     assert site.read_audit() == []
     # Told once more, after a pause.
     bastion.tell(event="kept", pid=1, workspace=["bob", "lab"])
     bastion.tell(event="closed", pid=1)
     await wait_until(lambda: list_names(site, "closed"), "the first is closed")
     closed = site.read_audit("closed")[0]
-    assert (closed["session"], closed["user"], closed["workspaces"], closed["seconds"]) == ("b1:1", "ann", ["bob/lab"], 100)
+    assert (closed["session"], closed["user"], closed["workspaces"], closed["seconds"]) == (
+        "b1:1",
+        "ann",
+        ["bob/lab"],
+        100,
+    )
 
 
-async def test_a_process_of_the_same_number_in_a_bastion_that_was_started_again_is_another_session(site):
+async def test_a_process_of_the_same_number_in_a_bastion_that_was_started_again_is_another_session(
+    site,
+):
     first, second, keys = await open_two(site)
     first.hang_up()
     await wait_until(lambda: "b1" in site.journal._gone, "the first is gone")
@@ -128,7 +152,9 @@ async def test_a_process_of_the_same_number_in_a_bastion_that_was_started_again_
     again.tell(event="hello", pids=[7])
     again.tell_session(7, keys[1], at=site.now[0] + 30)
     await wait_until(lambda: len(list_names(site, "opened")) == 3, "it is known")
-    assert [(record["session"], record["user"]) for record in site.read_audit("closed")] == [("b1:7", "ann")]
+    assert [(record["session"], record["user"]) for record in site.read_audit("closed")] == [
+        ("b1:7", "ann")
+    ]
     assert site.read_audit("opened")[-1]["user"] == site.journal.sessions["b1", 7].user == "bob"
     # The one in the other bastion is told once more, and is the same.
     second.tell_session(7, keys[1], event="known")
@@ -147,7 +173,9 @@ async def test_a_session_whose_key_went_while_nobody_listened_is_ended(site):
     assert list(site.journal.sessions) == [("b1", 8)]
 
 
-async def test_a_session_that_could_not_be_ended_while_its_bastion_was_away_is_ended_when_it_is_back(site):
+async def test_a_session_that_could_not_be_ended_while_its_bastion_was_away_is_ended_when_it_is_back(  # noqa: E501
+    site,
+):
     first, _, keys = await open_two(site)
     first.hang_up()
     await wait_until(lambda: "b1" in site.journal._gone, "the first is gone")
@@ -166,7 +194,7 @@ async def test_what_can_not_be_read_does_not_cost_what_comes_after(site, caplog)
     bastion.tell_session(8, key)
     await wait_until(lambda: site.journal.sessions, "the good one")
     assert list(site.journal.sessions) == [("b1", 8)]
-    assert sum("can not be handled" in record.getMessage() for record in caplog.records) == 4
+    assert sum("cannot be handled" in record.getMessage() for record in caplog.records) == 4
 
 
 async def test_a_refused_key_is_written_down_with_the_address_that_the_bastion_tells(site):
@@ -183,7 +211,7 @@ async def test_a_hub_that_was_just_started_ends_nobody_whose_key_a_workspace_may
     bastion.tell(event="hello", pids=[7])
     bastion.tell_session(7, "SHA256:" + "A" * 43, event="known")
     await wait_until(lambda: ("b1", 7) in site.journal.sessions, "it stays for now")
-    await site.journal.end_unwelcome()
+    await site.journal.end_unauthorized()
     # All that run were asked, and none brings it.
     asking = asyncio.create_task(keys.keep_asking())
     assert await bastion.read_wish() == {"end": 7}

@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
-from mlhub.bastion import line
-from mlhub.bastion.line import Line, bind, make_greeting
-from tests.unit.bastion_site import HOST, SECONDS, find_free_port, wait_until
+from mlhub.ssh import hub_link as line
+from mlhub.ssh.hub_link import Line, bind, make_greeting
+from tests.support.bastion_site import HOST, SECONDS, wait_until
+from tests.support.ports import find_free_port
 
 GREETING = make_greeting("the-token-of-hub-and-bastion", "b1")
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]
@@ -43,7 +44,9 @@ async def ends(tmp_path, monkeypatch):
     """Return a line of which nobody is at the hub's end yet."""
     port = find_free_port()
     monkeypatch.setattr(line, "PORT", port)
-    server = await asyncio.start_unix_server(Line(HOST, GREETING).serve, sock=bind(tmp_path / "lookup.sock"))
+    server = await asyncio.start_unix_server(
+        Line(HOST, GREETING).serve, sock=bind(tmp_path / "lookup.sock")
+    )
     yield Ends(tmp_path / "lookup.sock", port)
     server.close()
 
@@ -131,10 +134,18 @@ async def test_when_who_asks_ends_the_hub_learns_it(ends, how):
 
 
 def test_a_gone_hub_is_missed_within_half_a_minute_even_while_something_waits_to_be_acknowledged():
-    """tests/image/test_kubernetes_bastion.py takes one away; here, that the kernel was told both."""
-    with socket.create_server((HOST, 0)) as listener, socket.create_connection(listener.getsockname()) as connection:
+    """tests/image/test_kubernetes_bastion.py takes one away.
+
+    Here, that the kernel was told both.
+    """
+    with (
+        socket.create_server((HOST, 0)) as listener,
+        socket.create_connection(listener.getsockname()) as connection,
+    ):
         line.keep_alive(connection)
-        read = {option: connection.getsockopt(socket.IPPROTO_TCP, option) for option in line.KEEP_ALIVE}
+        read = {
+            option: connection.getsockopt(socket.IPPROTO_TCP, option) for option in line.KEEP_ALIVE
+        }
         assert connection.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
     assert read[socket.TCP_KEEPIDLE] + read[socket.TCP_KEEPINTVL] * read[socket.TCP_KEEPCNT] <= 30
     assert 0 < read[socket.TCP_USER_TIMEOUT] <= 30000
@@ -154,7 +165,10 @@ def test_one_question_has_one_line_as_answer_or_none_where_the_hub_hangs_up(monk
         monkeypatch.setattr(line, "PORT", listener.getsockname()[1])
         thread = threading.Thread(target=serve, args=(listener,))
         thread.start()
-        assert [line.ask(HOST, GREETING, "certify y"), line.ask(HOST, GREETING, "certify y")] == ["ssh-ed25519-cert x", ""]
+        assert [line.ask(HOST, GREETING, "certify y"), line.ask(HOST, GREETING, "certify y")] == [
+            "ssh-ed25519-cert x",
+            "",
+        ]
         thread.join(SECONDS)
     assert said == [f"{GREETING}certify y\n"] * 2
     with pytest.raises(OSError, match="refused"):

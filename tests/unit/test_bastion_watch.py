@@ -1,4 +1,6 @@
-"""The program beside sshd tells each hub who is in, over a real socket; a process that writes the same log stands for sshd."""
+"""The program beside sshd tells each hub who is in, over a real socket; a process that writes the
+same log stands for sshd.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,13 @@ from typing import Any
 
 import pytest
 
-from mlhub.bastion.sessions import Watch
+from mlhub.ssh.monitor import Watch
 
 SECONDS = 10
 FINGERPRINT = "SHA256:" + "A" * 43
 LINE = (
-    "auth.c:auth_log():327 (bin=sshd-session, pid={pid}): Accepted publickey for limited-user from 192.0.2.7 port 40000 ssh2: ED25519 {key}"
+    "auth.c:auth_log():327 (bin=sshd-session, pid={pid}): Accepted publickey for limited-user from "
+    "192.0.2.7 port 40000 ssh2: ED25519 {key}"
 )
 
 
@@ -38,7 +41,7 @@ def make_watch(folder: Path, pid: int) -> Watch:
 
 @pytest.fixture
 def unwatched(tmp_path, session):
-    """Return a watch that does one thing at a time as it is told, and the process of the session."""
+    """Return a watch that does one thing at a time as it is told, and the session's process."""
     one = make_watch(tmp_path, session.pid)
     yield one, session
     one.stop()
@@ -86,7 +89,9 @@ class Hub:
         self.connection.close()
 
 
-def test_each_session_is_told_to_one_hub_as_opened_and_to_later_ones_as_known_with_where_it_was_led(watch, session, listener, wait_for):
+def test_each_session_is_told_to_one_hub_as_opened_and_to_later_ones_as_known_with_where_it_was_led(
+    watch, session, listener, wait_for
+):
     # It came in before anybody could be told: while its hub was started again, or the line to it.
     wait_for(lambda: session.pid in watch.sessions, "it is in", SECONDS)
     listener.bind(watch.path)
@@ -94,8 +99,13 @@ def test_each_session_is_told_to_one_hub_as_opened_and_to_later_ones_as_known_wi
     first = Hub(listener)
     assert first.read() == {"event": "hello", "pids": [session.pid]}
     opened = first.read()
-    assert (opened["event"], opened["pid"], opened["address"]) == ("opened", session.pid, "192.0.2.7")
-    # This one has perhaps not heard of it: between them is a relay, which takes what no hub takes from it.
+    assert (opened["event"], opened["pid"], opened["address"]) == (
+        "opened",
+        session.pid,
+        "192.0.2.7",
+    )
+    # This one has perhaps not heard of it: between them is a relay, which takes what no hub takes
+    # from it.
     first.hang_up()
     first = Hub(listener)
     assert first.read() == {"event": "hello", "pids": [session.pid]}
@@ -103,7 +113,9 @@ def test_each_session_is_told_to_one_hub_as_opened_and_to_later_ones_as_known_wi
     first.tell(known=session.pid)
     for workspace in (["ann", ""], ["bob", "lab"], ["ann", ""]):
         first.tell(keep=session.pid, workspace=workspace)
-    wait_for(lambda: len(watch.sessions[session.pid]["workspaces"]) == 2, "it is kept in mind", SECONDS)
+    wait_for(
+        lambda: len(watch.sessions[session.pid]["workspaces"]) == 2, "it is kept in mind", SECONDS
+    )
     for _ in range(2):
         first.hang_up()
         first = Hub(listener)
@@ -119,8 +131,12 @@ def test_each_session_is_told_to_one_hub_as_opened_and_to_later_ones_as_known_wi
     again.hang_up()
 
 
-def test_a_hub_that_is_found_gone_while_something_is_told_ends_nobodys_session(unwatched, listener, wait_for):
-    """The selector saw a session's end and the hub's in the same moment, and the session's is handled first."""
+def test_a_hub_that_is_found_gone_while_something_is_told_ends_nobodys_session(
+    unwatched, listener, wait_for
+):
+    """The selector saw a session's end and the hub's in the same moment, and the session's is
+    handled first.
+    """
     watch, session = unwatched
 
     def see(*wanted: object) -> list:

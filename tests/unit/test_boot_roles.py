@@ -32,11 +32,15 @@ def test_a_given_key_is_kept_as_openssh_writes_it(tmp_path, kind):
     take_key(write_key(tmp_path / "given", key, kind), kept, ME)
     assert kept.read_text().startswith("-----BEGIN OPENSSH PRIVATE KEY-----")
     ensure_key(kept, ME)
-    known = subprocess.run(["ssh-keygen", "-y", "-f", str(kept)], capture_output=True, text=True).stdout.split()[:2]
+    known = subprocess.run(
+        ["ssh-keygen", "-y", "-f", str(kept)], capture_output=True, text=True
+    ).stdout.split()[:2]
     assert (tmp_path / "kept.pub").read_text().split() == known
 
 
-def test_a_given_key_takes_the_place_of_another_one_with_a_warning_and_of_itself_without(tmp_path, capsys):
+def test_a_given_key_takes_the_place_of_another_one_with_a_warning_and_of_itself_without(
+    tmp_path, capsys
+):
     kept = tmp_path / "kept"
     ensure_key(kept, ME)
     given = write_key(tmp_path / "given", Ed25519PrivateKey.generate(), PrivateFormat.PKCS8)
@@ -50,7 +54,14 @@ def test_a_given_key_takes_the_place_of_another_one_with_a_warning_and_of_itself
 
 
 @pytest.mark.parametrize(
-    "content", ["", "no key", "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n-----END OPENSSH PRIVATE KEY-----", "rsa", None]
+    "content",
+    [
+        "",
+        "no key",
+        "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n-----END OPENSSH PRIVATE KEY-----",
+        "rsa",
+        None,
+    ],
 )
 def test_what_is_no_ed25519_key_is_refused_with_its_file_and_the_cure(tmp_path, content):
     given = tmp_path / "ca"
@@ -58,7 +69,9 @@ def test_what_is_no_ed25519_key_is_refused_with_its_file_and_the_cure(tmp_path, 
         write_key(given, generate_private_key(65537, 2048), PrivateFormat.PKCS8)
     elif content is not None:
         given.write_text(content)
-    with pytest.raises(ConfigurationError, match="MLHUB_SSH_KEYS_DIR holds the files ca and host_key") as refusal:
+    with pytest.raises(
+        ConfigurationError, match="MLHUB_SSH_KEYS_DIR holds the files ca and host_key"
+    ) as refusal:
         take_key(given, tmp_path / "kept", ME)
     assert str(given) in str(refusal.value)
     assert not (tmp_path / "kept").exists()
@@ -67,15 +80,39 @@ def test_what_is_no_ed25519_key_is_refused_with_its_file_and_the_cure(tmp_path, 
 @pytest.mark.parametrize(
     ("text", "name", "expected", "servers"),
     [
-        ("search lab.svc.cluster.local svc.cluster.local cluster.local\nnameserver 10.96.0.10\noptions ndots:5\n", "hub", "hub.lab.svc.cluster.local", ("10.96.0.10",)),
-        ("search lab.svc.cluster.local\nnameserver 10.96.0.10\noptions ndots:5\n", "hub.lab.svc.cluster.local", "hub.lab.svc.cluster.local", ("10.96.0.10",)),
-        ("nameserver 127.0.0.11\nsearch corp.example\noptions edns0 trust-ad ndots:0\n", "hub", "hub", ("127.0.0.11",)),
-        ("# none\nnameserver fd00::a\nnameserver fe80::1%eth0\nnameserver 10.0.0.2\ndomain corp.example.", "hub", "hub.corp.example", ("[fd00::a]", "10.0.0.2")),
+        (
+            "search lab.svc.cluster.local svc.cluster.local cluster.local\n"
+            "nameserver 10.96.0.10\noptions ndots:5\n",
+            "hub",
+            "hub.lab.svc.cluster.local",
+            ("10.96.0.10",),
+        ),
+        (
+            "search lab.svc.cluster.local\nnameserver 10.96.0.10\noptions ndots:5\n",
+            "hub.lab.svc.cluster.local",
+            "hub.lab.svc.cluster.local",
+            ("10.96.0.10",),
+        ),
+        (
+            "nameserver 127.0.0.11\nsearch corp.example\noptions edns0 trust-ad ndots:0\n",
+            "hub",
+            "hub",
+            ("127.0.0.11",),
+        ),
+        (
+            "# none\nnameserver fd00::a\nnameserver fe80::1%eth0\n"
+            "nameserver 10.0.0.2\ndomain corp.example.",
+            "hub",
+            "hub.corp.example",
+            ("[fd00::a]", "10.0.0.2"),
+        ),
         ("", "hub", "hub", ("127.0.0.1",)),
         ("nameserver\noptions ndots:many\nsearch\n", "hub", "hub", ("127.0.0.1",)),
     ],
-)  # fmt: skip
-def test_a_name_means_what_it_means_to_the_containers_own_resolver(tmp_path, text, name, expected, servers):
+)
+def test_a_name_means_what_it_means_to_the_containers_own_resolver(
+    tmp_path, text, name, expected, servers
+):
     file = tmp_path / "resolv.conf"
     file.write_text(text)
     resolver = read_resolver(file)
@@ -88,14 +125,28 @@ def test_without_a_resolv_conf_the_resolver_is_the_default_one(tmp_path):
 
 
 def test_a_hub_loads_neither_backends_client_until_a_spawner_is_named():
-    code = "import sys, mlhub.hubconfig.app, mlhub.hubconfig.chart, mlhub.hubconfig.wiring; print(*sys.modules)"
-    loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    code = (
+        "import sys, mlhub.hub.app, mlhub.hub.layers.chart, mlhub.hub.layers.facts; "
+        "print(*sys.modules)"
+    )
+    loaded = set(
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.split()
+    )
     assert "jupyterhub.app" in loaded
     assert not loaded & {"docker", "dockerspawner", "kubespawner", "kubernetes_asyncio"}
 
 
-@pytest.mark.parametrize(("name", "other"), [("MLHubDockerSpawner", "kubernetes_asyncio"), ("MLHubKubernetesSpawner", "docker")])
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [("MLHubDockerSpawner", "kubernetes_asyncio"), ("MLHubKubernetesSpawner", "docker")],
+)
 def test_a_spawner_loads_its_own_client_alone(name, other):
     code = f"import sys; from mlhubspawner import {name}; print(*sys.modules)"
-    loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    loaded = set(
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.split()
+    )
     assert other not in loaded

@@ -1,15 +1,24 @@
-"""What the site may change of a workspace's confinement, and what not; what is known about images."""
+"""What the site may change of a workspace's confinement, and what not.
+
+What is known about images.
+"""
 
 import pytest
 
 from mlhub.backends.docker.hardening import brings_init, make_host_config, merge_host_config
 from mlhub.errors import ConfigurationError
-from mlhub.workspace.images import find_image_settings
+from mlhub.options.images import find_image_settings
 
 
 def test_the_configured_values_win_and_lists_are_joined():
     merged = merge_host_config(
-        make_host_config(), {"shm_size": "2g", "pids_limit": 99, "cap_add": ["SYS_PTRACE"], "security_opt": ["label:disable"]}
+        make_host_config(),
+        {
+            "shm_size": "2g",
+            "pids_limit": 99,
+            "cap_add": ["SYS_PTRACE"],
+            "security_opt": ["label:disable"],
+        },
     )
     assert (merged["shm_size"], merged["pids_limit"]) == ("2g", 99)
     assert "SYS_PTRACE" in merged["cap_add"]
@@ -41,7 +50,7 @@ def test_what_would_take_the_isolation_away_is_refused_with_a_sentence(configure
         merge_host_config(make_host_config(), configured)
 
 
-def test_an_image_with_an_init_of_its_own_is_recognised():
+def test_an_image_with_an_init_of_its_own_is_recognized():
     assert brings_init(["/usr/bin/tini", "-g", "--"])
     assert brings_init(["dumb-init"])
     assert not brings_init(["/start.sh"])
@@ -51,19 +60,34 @@ def test_an_image_with_an_init_of_its_own_is_recognised():
 
 def test_docker_stacks_images_are_known_and_a_site_may_say_otherwise():
     known = find_image_settings("quay.io/jupyter/scipy-notebook:2025-01-01", {})
-    assert (known.port, known.mount_point, known.notebook_dir, known.cmd) == (8888, "/home/jovyan", "/home/jovyan", None)
-    changed = find_image_settings("quay.io/jupyter/scipy-notebook:1", {"quay.io/jupyter/scipy*": {"port": 9999, "cmd": "start.sh"}})
+    assert (known.port, known.mount_point, known.notebook_dir, known.cmd) == (
+        8888,
+        "/home/jovyan",
+        "/home/jovyan",
+        None,
+    )
+    changed = find_image_settings(
+        "quay.io/jupyter/scipy-notebook:1",
+        {"quay.io/jupyter/scipy*": {"port": 9999, "cmd": "start.sh"}},
+    )
     assert (changed.port, changed.mount_point, changed.cmd) == (9999, "/home/jovyan", ("start.sh",))
 
 
 def test_the_longest_pattern_wins():
-    configured = {"*": {"port": 1}, "my/image:2": {"port": 3}, "my/*": {"port": 2, "mount_point": "/data"}}
+    configured = {
+        "*": {"port": 1},
+        "my/image:2": {"port": 3},
+        "my/*": {"port": 2, "mount_point": "/data"},
+    }
     found = find_image_settings("my/image:2", configured)
     assert (found.port, found.mount_point) == (3, "/data")
     assert find_image_settings("other", configured).port == 1
 
 
-@pytest.mark.parametrize("entry", [{"prot": 1}, {"port": 0}, {"port": "x"}, {"port": True}, {"mount_point": "home"}, "8888"])
+@pytest.mark.parametrize(
+    "entry",
+    [{"prot": 1}, {"port": 0}, {"port": "x"}, {"port": True}, {"mount_point": "home"}, "8888"],
+)
 def test_a_malformed_entry_is_refused_with_a_sentence(entry):
     with pytest.raises(ConfigurationError, match="image_settings"):
         find_image_settings("a", {"a": entry})

@@ -15,7 +15,9 @@ def make_driver(folder, *uuids):
     for index, uuid in enumerate(uuids):
         place = folder / "gpus" / f"0000:{index + 1:02x}:00.0"
         place.mkdir(parents=True)
-        (place / "information").write_text(f"Model: \t\t Tesla T4\nIRQ:   \t\t 33\nGPU UUID: \t {uuid}\nVideo BIOS: \t 90.04\n")
+        (place / "information").write_text(
+            f"Model: \t\t Tesla T4\nIRQ:   \t\t 33\nGPU UUID: \t {uuid}\nVideo BIOS: \t 90.04\n"
+        )
     return folder
 
 
@@ -34,7 +36,7 @@ def test_a_runtime_whose_gpus_can_not_be_listed_is_unknown_not_none(tmp_path, in
     assert find_gpus(info, True, tmp_path / "nowhere") is None
 
 
-def test_a_gpu_that_the_driver_has_not_initialised_is_unknown(tmp_path):
+def test_a_gpu_that_the_driver_has_not_initialized_is_unknown(tmp_path):
     assert find_gpus(NVIDIA, True, make_driver(tmp_path, "GPU-aaaa", "GPU-????????-????")) is None
 
 

@@ -4,11 +4,16 @@ import io
 
 import pytest
 
-from mlhub.cli.images import Screen, list_references
-from mlhub.workspace.policy import SitePolicy
-from mlhub.workspace.policy_file import read_policy
+from mlhub.backends.docker.cli import Screen, list_references
+from mlhub.backends.docker.offered import NAME, note_images, read_images
+from mlhub.policy.file import read_policy
+from mlhub.policy.model import SitePolicy, SpawnerDefaults
+from mlhub.settings import Settings
 
-POLICY = read_policy("images:\n- {name: python, image: 'registry.example/python:1'}\n- {name: r, image: 'registry.example/r:2'}\n")
+POLICY = read_policy(
+    "images:\n- {name: python, image: 'registry.example/python:1'}\n- {name: r, image:"
+    " 'registry.example/r:2'}\n"
+)
 
 
 class Terminal(io.StringIO):
@@ -21,12 +26,26 @@ class Terminal(io.StringIO):
     [
         ([], POLICY, ["registry.example/python:1", "registry.example/r:2"]),
         (["r", "other:1", "r"], POLICY, ["registry.example/r:2", "other:1"]),
-        ([], SitePolicy(), ["default:1"]),
+        ([], SitePolicy(), ["default:1", "second:2"]),
         (["other:1"], SitePolicy(), ["other:1"]),
     ],
 )
 def test_names_of_the_catalogue_and_references_are_understood(asked, policy, images):
-    assert list_references(asked, policy, "default:1") == images
+    assert list_references(asked, policy, ["default:1", "second:2"]) == images
+
+
+def test_what_the_user_config_offers_is_what_the_hub_wrote_down_at_its_start(tmp_path, monkeypatch):
+    settings = Settings(data_volume_container=tmp_path)
+    (tmp_path / "settings.json").write_text(settings.model_dump_json())
+    assert read_images(tmp_path) == []
+    monkeypatch.setenv("MLHUB_RUN_DIR", str(tmp_path / "nowhere"))
+    note_images(SpawnerDefaults(image="a:1"))
+    assert read_images(tmp_path) == []
+    monkeypatch.setenv("MLHUB_RUN_DIR", str(tmp_path))
+    note_images(SpawnerDefaults(image="a:1", workspace_images=("a:1", "b:1")))
+    assert read_images(tmp_path) == ["a:1", "b:1"]
+    (tmp_path / NAME).write_text("[1")
+    assert read_images(tmp_path) == []
 
 
 def test_without_a_terminal_there_is_a_line_for_every_tenth_and_no_control_characters():

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from mlhub.backends.docker.arguments import hash_arguments
 from mlhub.backends.docker.limits import list_changes, make_limits
+from mlhub.backends.docker.spec import hash_arguments
 
 MIB = 2**20
 
@@ -15,7 +15,10 @@ def granted(shm_size=None, gpus=()):
 
 
 def test_memory_is_not_stretched_by_swap():
-    assert make_limits(granted(), None, 512 * MIB, {}) == {"mem_limit": 512 * MIB, "memswap_limit": 512 * MIB}
+    assert make_limits(granted(), None, 512 * MIB, {}) == {
+        "mem_limit": 512 * MIB,
+        "memswap_limit": 512 * MIB,
+    }
 
 
 def test_the_sites_own_memory_limit_is_not_stretched_either():
@@ -30,14 +33,20 @@ def test_no_limit_is_no_argument():
 def test_cores_become_a_quota_of_the_period():
     assert make_limits(granted(), 1.5, None, {}) == {"cpu_period": 100_000, "cpu_quota": 150_000}
     assert make_limits(granted(), 1.5, None, {"cpu_period": 10_000})["cpu_quota"] == 15_000
-    assert make_limits(granted(), 1.5, None, {"nano_cpus": 10**9}) == {}  # the engine refuses both together
+    assert (
+        make_limits(granted(), 1.5, None, {"nano_cpus": 10**9}) == {}
+    )  # the engine refuses both together
 
 
 def test_all_gpus_are_a_count_and_some_are_named():
     (request,) = make_limits(granted(gpus=("all",)), None, None, {})["device_requests"]
     assert (request["Count"], request["DeviceIDs"], request["Capabilities"]) == (-1, [], [["gpu"]])
     (request,) = make_limits(granted(gpus=("0", "GPU-1234")), None, None, {})["device_requests"]
-    assert (request["Count"], request["DeviceIDs"], request["Capabilities"]) == (0, ["0", "GPU-1234"], [["gpu"]])
+    assert (request["Count"], request["DeviceIDs"], request["Capabilities"]) == (
+        0,
+        ["0", "GPU-1234"],
+        [["gpu"]],
+    )
     assert not request["Driver"]
     assert "device_requests" not in make_limits(granted(), None, None, {})
 
@@ -45,11 +54,23 @@ def test_all_gpus_are_a_count_and_some_are_named():
 @pytest.mark.parametrize(
     ("wanted", "found", "changes"),
     [
-        ({"mem_limit": 512 * MIB, "memswap_limit": 512 * MIB}, {"Memory": 512 * MIB, "MemorySwap": -1}, False),
+        (
+            {"mem_limit": 512 * MIB, "memswap_limit": 512 * MIB},
+            {"Memory": 512 * MIB, "MemorySwap": -1},
+            False,
+        ),
         ({"mem_limit": "512m", "memswap_limit": "512m"}, {"Memory": 512 * MIB}, False),
         ({"mem_limit": 513 * MIB, "memswap_limit": 513 * MIB}, {"Memory": 512 * MIB}, True),
-        ({"cpu_period": 100_000, "cpu_quota": 50_000}, {"CpuPeriod": 100_000, "CpuQuota": 50_000}, False),
-        ({"cpu_period": 100_000, "cpu_quota": 60_000}, {"CpuPeriod": 100_000, "CpuQuota": 50_000}, True),
+        (
+            {"cpu_period": 100_000, "cpu_quota": 50_000},
+            {"CpuPeriod": 100_000, "CpuQuota": 50_000},
+            False,
+        ),
+        (
+            {"cpu_period": 100_000, "cpu_quota": 60_000},
+            {"CpuPeriod": 100_000, "CpuQuota": 50_000},
+            True,
+        ),
         ({}, {"Memory": 0, "CpuQuota": 0}, False),
     ],
 )
@@ -93,4 +114,6 @@ def test_what_may_change_without_a_new_container_does_not_count(changes):
 )
 def test_everything_else_counts(changes):
     assert hash_arguments(make_arguments(**changes), {}) != hash_arguments(make_arguments(), {})
-    assert hash_arguments(make_arguments(), {"command": ["a"]}) != hash_arguments(make_arguments(), {"command": ["b"]})
+    assert hash_arguments(make_arguments(), {"command": ["a"]}) != hash_arguments(
+        make_arguments(), {"command": ["b"]}
+    )

@@ -1,4 +1,6 @@
-"""A site's own prefix and name template: honoured where injective, refused with a sentence elsewhere."""
+"""A site's own prefix and name template: honored where injective, refused with a sentence
+elsewhere.
+"""
 
 from types import SimpleNamespace
 
@@ -9,7 +11,7 @@ from hypothesis import strategies as st
 
 from mlhub.backends.docker.names import check_template, render_name
 from mlhub.errors import ConfigurationError
-from mlhub.workspace.identity import Identity
+from mlhub.identity import Identity
 
 GOOD = [
     "{prefix}-{username}--{servername}",
@@ -32,7 +34,10 @@ BAD = [
 
 
 def render(template, user, server, prefix="ws"):
-    names = {name: DockerSpawner._escape(value) for name, value in {"username": user, "safe_username": user, "servername": server}.items()}
+    names = {
+        name: DockerSpawner._escape(value)
+        for name, value in {"username": user, "safe_username": user, "servername": server}.items()
+    }
     return template.format(**names, prefix=prefix)
 
 
@@ -47,11 +52,16 @@ def test_templates_that_can_collide_are_refused_with_a_cure(template):
         check_template(template)
 
 
-names = st.one_of(st.text(alphabet="ab-2d.m", min_size=1, max_size=8), st.from_regex(r"\A(a|-mlhub|--|b){1,4}\Z"))
+names = st.one_of(
+    st.text(alphabet="ab-2d.m", min_size=1, max_size=8), st.from_regex(r"\A(a|-mlhub|--|b){1,4}\Z")
+)
 
 
 @pytest.mark.parametrize("template", GOOD)
-@given(one=st.tuples(names, st.one_of(st.just(""), names)), other=st.tuples(names, st.one_of(st.just(""), names)))
+@given(
+    one=st.tuples(names, st.one_of(st.just(""), names)),
+    other=st.tuples(names, st.one_of(st.just(""), names)),
+)
 def test_accepted_templates_never_give_two_workspaces_one_name(template, one, other):
     assert (render(template, *one) == render(template, *other)) == (one == other)
 

@@ -4,7 +4,14 @@ import re
 
 import pytest
 
-from mlhub.backends.docker.preflight import LABEL_HUB_VERSION, check_disk, check_image, find_hub_version, judge_hub_version, read_free_disk
+from mlhub.backends.docker.preflight import (
+    LABEL_HUB_VERSION,
+    check_disk,
+    check_image,
+    find_hub_version,
+    judge_hub_version,
+    read_free_disk,
+)
 from mlhub.errors import CapacityError, ImageError
 
 GIB = 2**30
@@ -21,9 +28,13 @@ def test_what_runs_here_or_does_not_tell_is_let_through(architecture):
 
 
 @pytest.mark.parametrize(("os", "architecture"), [("linux", "arm64"), ("windows", "amd64")])
-def test_an_image_for_another_platform_is_refused_unless_the_site_names_the_platform(os, architecture):
+def test_an_image_for_another_platform_is_refused_unless_the_site_names_the_platform(
+    os, architecture
+):
     image = make_image(os, architecture)
-    with pytest.raises(ImageError, match=f"is made for {os}/{architecture}, the Docker host is linux/amd64"):
+    with pytest.raises(
+        ImageError, match=f"is made for {os}/{architecture}, the Docker host is linux/amd64"
+    ):
         check_image(image, AMD64, "a:1", None, [])
     check_image(image, AMD64, "a:1", f"{os}/{architecture}", [])
 
@@ -74,9 +85,14 @@ def test_free_disk_is_read_where_the_engine_is_here(tmp_path):
     assert read_free_disk(info, is_local=True, is_container=False) > 0
     assert read_free_disk({}, is_local=True, is_container=True) > 0
     assert read_free_disk(info, is_local=False, is_container=False) is None
-    assert read_free_disk({"DockerRootDir": "/no/such/place"}, is_local=True, is_container=False) is None
+    assert (
+        read_free_disk({"DockerRootDir": "/no/such/place"}, is_local=True, is_container=False)
+        is None
+    )
 
 
 def test_our_own_workspace_image_tells_the_version_that_its_lock_file_has(root):
-    (label,) = re.findall(rf'{LABEL_HUB_VERSION}="([^"]+)"', (root / "docker/workspace/Dockerfile").read_text())
+    (label,) = re.findall(
+        rf'{LABEL_HUB_VERSION}="([^"]+)"', (root / "docker/workspace/Dockerfile").read_text()
+    )
     assert f"jupyterhub=={label} " in (root / "docker/requirements/workspace.txt").read_text()

@@ -7,14 +7,29 @@ from hypothesis import strategies as st
 
 from mlhub.backends.docker.pulls import Pull, PullState
 
-STATUSES = ["Pulling fs layer", "Waiting", "Downloading", "Verifying Checksum", "Download complete", "Extracting", "Pull complete"]
+STATUSES = [
+    "Pulling fs layer",
+    "Waiting",
+    "Downloading",
+    "Verifying Checksum",
+    "Download complete",
+    "Extracting",
+    "Pull complete",
+]
 AMOUNTS = st.integers(min_value=0, max_value=10**10)
 EVENTS = st.fixed_dictionaries(
-    {"status": st.sampled_from([*STATUSES, "Already exists", "Pulling from library/x", "Retrying in 5 seconds"])},
+    {
+        "status": st.sampled_from(
+            [*STATUSES, "Already exists", "Pulling from library/x", "Retrying in 5 seconds"]
+        )
+    },
     optional={
         "id": st.sampled_from(["aa", "bb", "cc", "latest"]),
         "progressDetail": st.one_of(
-            st.just({}), st.fixed_dictionaries({}, optional={"current": AMOUNTS, "total": AMOUNTS, "units": st.just("s")})
+            st.just({}),
+            st.fixed_dictionaries(
+                {}, optional={"current": AMOUNTS, "total": AMOUNTS, "units": st.just("s")}
+            ),
         ),
     },
 )

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from mlhub.settings import KNOWN_VARIABLES
+
 ROOT = Path(__file__).parents[2]
+TOOLS = "".join(
+    file.read_text() for folder in ("scripts", "tests") for file in (ROOT / folder).rglob("*.py")
+)
+ACTIONS = ("check", "explain", "schema")
+# The first is OpenSSH's, the second is set in workspaces.
+NO_VARIABLES = {"SSH_ORIGINAL_COMMAND", "SSH_JUMPHOST_TARGET"}
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 
 
@@ -23,7 +31,35 @@ def test_every_link_between_pages_leads_somewhere(page):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-def test_every_room_named_in_contributing_exists():
-    table = (ROOT / "CONTRIBUTING.md").read_text()
-    for path in re.findall(r"`((?:mlhub|resources|docker|scripts)/[\w./-]*)`", table):
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_path_of_the_repository_that_a_page_names_exists(page):
+    # Lines of a diff show what a contributor would add.
+    text = re.sub(r"^\+.*$", "", page.read_text(), flags=re.MULTILINE)
+    for path in re.findall(r"`((?:mlhub|resources|docker|scripts|tests)/[\w./-]*)`", text):
         assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_variable_that_a_page_names_is_one_of_the_image_or_of_the_tools(page):
+    others = set(re.findall(r"MLHUB_\w+", TOOLS))
+    for variable in re.findall(r"\b(?:MLHUB|START|SSH|SSHD)_[A-Z_]+\b", page.read_text()):
+        assert variable in KNOWN_VARIABLES | others | NO_VARIABLES, variable
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_command_that_a_page_names_is_one(page):
+    known = {"guard install", "guard remove", "images pull", *(f"policy {a}" for a in ACTIONS)}
+    known |= {"trash list", "trash restore", "trash empty"}
+    known |= {"import z2jh", "import tljh", "import jupyterhub-config"}
+    words = r"\bmlhub ((?:policy|images|guard|trash|import) [a-z][a-z0-9-]*)"
+    for command in re.findall(words, page.read_text()):
+        assert command in known, command
+
+
+def test_the_buttons_and_links_of_the_tutorial_are_those_of_the_pages():
+    tutorial = (ROOT / "docs/tutorial/first-workspace.md").read_text()
+    templates = "".join(file.read_text() for file in ROOT.glob("resources/html/*.html"))
+    named = re.findall(r"\*\*([^*]+)\*\*", tutorial)
+    assert named
+    for words in named:
+        assert re.search(rf"[>\"]{re.escape(words)}[<\"\s]", templates), words

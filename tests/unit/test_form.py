@@ -1,4 +1,6 @@
-"""The form shows what may be chosen and nothing else, keeps what was typed, and means the same as the REST API."""
+"""The form shows what may be chosen and nothing else, keeps what was typed, and means the same as
+the REST API.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +8,32 @@ from pathlib import Path
 
 import jinja2
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from mlhub.workspace.form import OTHER_IMAGE, make_form, read_fields, read_typed
-from mlhub.workspace.offer import make_offer
-from mlhub.workspace.options import OPTION_NAMES, FieldsError, WorkspaceOptions
-from mlhub.workspace.policy import Host, Person, SitePolicy
+from mlhub.options.model import OPTION_NAMES, FieldsError, WorkspaceOptions
+from mlhub.options.option import Host
+from mlhub.policy.available import find_available_options
+from mlhub.policy.circumstances import Circumstances
+from mlhub.policy.model import Person, SitePolicy
+from mlhub.workspaces.form import make_form
+from mlhub.workspaces.form_input import OTHER_IMAGE, read_fields, read_typed
 
 FOLDER = Path(__file__).parents[2] / "resources" / "html"
-TEMPLATE = jinja2.Environment(loader=jinja2.FileSystemLoader(FOLDER), autoescape=True).get_template("options_form.html")
-HOST = Host(cpus=4, memory_bytes=int(15.63 * 2**30), gpus=("GPU-aaaa1111", "GPU-bbbb2222", "GPU-cccc3333"))
+TEMPLATE = jinja2.Environment(loader=jinja2.FileSystemLoader(FOLDER), autoescape=True).get_template(
+    "options_form.html"
+)
+HOST = Host(
+    cpus=4, memory_bytes=int(15.63 * 2**30), gpus=("GPU-aaaa1111", "GPU-bbbb2222", "GPU-cccc3333")
+)
 POLICY = {
     "images": [
-        {"name": "small", "image": "lab/small:1", "description": "One core is enough", "options": ["image", "cpu_limit", "env"]},
+        {
+            "name": "small",
+            "image": "lab/small:1",
+            "description": "One core is enough",
+            "options": ["image", "cpu_limit", "env"],
+        },
         {"name": "large", "image": "lab/large:1"},
     ],
     "everyone": {
@@ -33,7 +47,10 @@ POLICY = {
 
 
 def offer_to(person=None, policy=POLICY, host=HOST):
-    return make_offer(SitePolicy.model_validate(policy), person or Person("anna"), host=host)
+    anna = Person("anna")
+    return find_available_options(
+        Circumstances(SitePolicy.model_validate(policy), person or anna, host)
+    )
 
 
 def form_of(typed=None, errors=None, **offered):
@@ -55,7 +72,13 @@ def render(form):
 def test_the_basic_choices_come_first_and_only_what_may_be_chosen_is_shown():
     form = form_of()
     assert [each.name for each in form.basic] == ["image", "cpu_limit", "mem_limit", "gpus"]
-    assert [each.name for each in form.more] == ["shm_size", "env", "days_to_live", "is_mount_volume"]
+    assert [each.name for each in form.more] == [
+        "shm_size",
+        "env",
+        "days_to_live",
+        "schedule",
+        "is_mount_volume",
+    ]
     assert not form.is_more_open
     strict = {**POLICY, "everyone": {"options": ["cpu_limit"]}}
     assert [each.name for each in form_of(policy=strict).basic] == ["cpu_limit"]
@@ -72,10 +95,14 @@ def test_one_image_is_no_choice():
 
 def test_defaults_maxima_and_the_host_are_told_in_words():
     form = form_of()
-    assert field(form, "cpu_limit").help == "Such as 2 or 0.5. Default: 1. At most 2; the host has 4."
+    assert (
+        field(form, "cpu_limit").help == "Such as 1 or 0.5. Default: 1. At most 2; the host has 4."
+    )
     assert field(form, "cpu_limit").placeholder == "1"
     # Rounded down: what is shown as the most may be typed.
-    assert field(form, "mem_limit").help.endswith("Default: 1.5 GB. At most 14.6 GB; the host has 15.6 GB.")
+    assert field(form, "mem_limit").help.endswith(
+        "Default: 1.5 GB. At most 14.6 GB; the host has 15.6 GB."
+    )
     assert field(form, "days_to_live").help.endswith("Default: 7. At most 30.")
     assert field(form, "shm_size").help.endswith("Default: 256 MB. At most 1.5 GB.")
     unknown = form_of(policy={}, host=Host())
@@ -131,7 +158,9 @@ def test_another_image_is_a_choice_of_whoever_may():
     # The text beside a chosen entry of the list counts for nothing, but is kept.
     both = {"image": ["large"], "custom_image": ["quay.io/a/b:1"]}
     assert WorkspaceOptions.from_form(read_fields(both)).image == "large"
-    assert chosen(form_of(read_typed(both, {}), person=Person("boss", is_admin=True)), "image") == ["large"]
+    assert chosen(form_of(read_typed(both, {}), person=Person("boss", is_admin=True)), "image") == [
+        "large"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -148,7 +177,9 @@ def test_a_stored_image_outside_the_catalogue_is_shown_as_another(stored):
     assert field(form, "custom_image").value == "quay.io/a/b:1"
 
 
-@pytest.mark.parametrize("stored", [{"image": "large"}, {"image": "lab/large:1"}, {"defined_image": "large"}])
+@pytest.mark.parametrize(
+    "stored", [{"image": "large"}, {"image": "lab/large:1"}, {"defined_image": "large"}]
+)
 def test_a_stored_image_of_the_catalogue_is_chosen_by_name_or_reference(stored):
     assert chosen(form_of(read_typed(None, stored)), "image") == ["large"]
 
@@ -170,8 +201,17 @@ def test_stored_options_come_back_as_they_would_be_typed():
     }
     stored = WorkspaceOptions.from_rest(options).to_user_options()
     form = form_of(read_typed(None, stored))
-    shown = {name: field(form, name).value for name in ("cpu_limit", "mem_limit", "env", "days_to_live", "is_mount_volume")}
-    assert shown == {"cpu_limit": "2", "mem_limit": "3G", "env": "A=1\nB=x=y", "days_to_live": "0.5", "is_mount_volume": ""}
+    shown = {
+        name: field(form, name).value
+        for name in ("cpu_limit", "mem_limit", "env", "days_to_live", "is_mount_volume")
+    }
+    assert shown == {
+        "cpu_limit": "2",
+        "mem_limit": "3G",
+        "env": "A=1\nB=x=y",
+        "days_to_live": "0.5",
+        "is_mount_volume": "",
+    }
     assert form.is_more_open
 
 
@@ -182,7 +222,9 @@ def test_a_variable_of_several_lines_is_not_torn_apart():
 def test_an_error_stands_at_its_field_and_leads_there():
     typed = {"mem_limit": "64G", "env": "PATH=x"}
     with pytest.raises(FieldsError) as caught:
-        WorkspaceOptions.from_form({"mem_limit": ["lots"], "env": ["PATH=x"], "image": ["Not An Image"]})
+        WorkspaceOptions.from_form(
+            {"mem_limit": ["lots"], "env": ["PATH=x"], "image": ["Not An Image"]}
+        )
     form = form_of(typed, caught.value.fields)
     assert field(form, "mem_limit").error.startswith("'lots' is not a size.")
     assert field(form, "mem_limit").value == "64G"
@@ -193,8 +235,17 @@ def test_an_error_stands_at_its_field_and_leads_there():
 
 
 def test_what_is_wrong_beside_the_fields_is_told_as_well():
-    form = form_of({}, {"servers": "You would have 4 workspaces.", "privileged": "The option 'privileged' is not known here."})
-    assert form.errors == (("", "You would have 4 workspaces."), ("", "The option 'privileged' is not known here."))
+    form = form_of(
+        {},
+        {
+            "servers": "You would have 4 workspaces.",
+            "privileged": "The option 'privileged' is not known here.",
+        },
+    )
+    assert form.errors == (
+        ("", "You would have 4 workspaces."),
+        ("", "The option 'privileged' is not known here."),
+    )
 
 
 def test_an_error_of_another_image_stands_at_its_text():
@@ -208,12 +259,23 @@ def test_an_error_of_another_image_stands_at_its_text():
 
 
 def test_the_template_binds_labels_help_and_errors_to_their_inputs():
-    page = render(form_of({"mem_limit": "lots"}, {"mem_limit": "mem_limit='lots' is not a size."}, person=Person("boss", is_admin=True)))
+    page = render(
+        form_of(
+            {"mem_limit": "lots"},
+            {"mem_limit": "mem_limit='lots' is not a size."},
+            person=Person("boss", is_admin=True),
+        )
+    )
     assert '<label for="option-cpu_limit" class="form-label">CPU cores</label>' in page
-    assert 'aria-invalid="true" aria-describedby="option-mem_limit-error option-mem_limit-help"' in page
+    assert (
+        'aria-invalid="true" aria-describedby="option-mem_limit-error option-mem_limit-help"'
+        in page
+    )
     assert '<a href="#option-mem_limit"' in page
     assert 'data-offers="image cpu_limit env"' in page
-    assert page.index('name="is_mount_volume" value="false"') < page.index('name="is_mount_volume" value="true"')
+    assert page.index('name="is_mount_volume" value="false"') < page.index(
+        'name="is_mount_volume" value="true"'
+    )
     for forbidden in ("<script", "style=", " onclick", "javascript:"):
         assert forbidden not in page
 
@@ -221,12 +283,15 @@ def test_the_template_binds_labels_help_and_errors_to_their_inputs():
 @given(
     st.dictionaries(
         st.sampled_from([*OPTION_NAMES, "is_custom_image", "custom_image", "defined_image", "odd"]),
-        st.lists(st.text(max_size=20) | st.sampled_from(["", "<b>", '"', "0,1", "all", "true", OTHER_IMAGE, "large"]), max_size=3),
+        st.lists(
+            st.text(max_size=20)
+            | st.sampled_from(["", "<b>", '"', "0,1", "all", "true", OTHER_IMAGE, "large"]),
+            max_size=3,
+        ),
         max_size=8,
     ),
     st.booleans(),
 )
-@settings(max_examples=300, deadline=None)
 def test_whatever_is_sent_can_be_shown_again(sent, is_admin):
     try:
         WorkspaceOptions.from_form(read_fields(sent))
@@ -248,6 +313,22 @@ def test_whatever_is_sent_can_be_shown_again(sent, is_admin):
         lambda deep: st.lists(deep) | st.dictionaries(st.sampled_from(OPTION_NAMES), deep),
     )
 )
-@settings(max_examples=200, deadline=None)
 def test_whatever_is_stored_can_be_shown(stored):
     render(make_form(offer_to(), read_typed(None, stored), {}))
+
+
+def test_a_secret_is_asked_for_as_a_password_and_never_shown():
+    policy = {**POLICY, "users": {"lea": {"license": {"variable": "LICENSE_KEY"}}}}
+    available = offer_to(Person("lea"), policy)
+    for sent, stored in (
+        ({"license": ["AAAA"], "cpu_limit": ["1"]}, None),
+        (None, {"license": "AAAA"}),
+    ):
+        form = make_form(available, read_typed(sent, stored), {"license": "license is too long."})
+        (field,) = [field for field in form.more if field.name == "license"]
+        assert (field.kind, field.value, field.error) == ("password", "", "Is too long.")
+        assert "AAAA" not in repr(form)
+    assert "One is kept" not in field.help
+    kept = make_form(available, {}, {}, kept=("license",))
+    assert "One is kept" in next(field.help for field in kept.more if field.name == "license")
+    assert "license" not in {field.name for field in make_form(offer_to(), {}, {}).more}

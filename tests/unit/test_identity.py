@@ -3,10 +3,10 @@
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from mlhub.workspace.identity import Identity, is_dns_label, make_bridge_prefix
+from mlhub.identity import Identity, is_dns_label, make_bridge_prefix
 
 DNS = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 hubs = st.from_regex(r"\A[a-z0-9]([a-z0-9-]{0,3}[a-z0-9])?\Z")
@@ -20,7 +20,14 @@ identities = st.builds(Identity, hubs, names, servers)
 
 
 def all_names(identity):
-    return [identity.container, identity.volume(1), identity.volume(2), identity.name("t1n0"), identity.network]
+    return [
+        identity.container,
+        identity.volume(1),
+        identity.volume(2),
+        identity.name("t1n0"),
+        identity.network,
+        identity.network_policy,
+    ]
 
 
 @given(identities)
@@ -30,7 +37,6 @@ def test_every_name_is_a_dns_label_of_at_most_63_characters(identity):
         assert is_dns_label(name)
 
 
-@settings(max_examples=500)
 @given(identities, identities)
 def test_different_workspaces_never_share_a_name(one, other):
     if one == other:
@@ -43,12 +49,15 @@ def test_different_workspaces_never_share_a_name(one, other):
     assert (one.network == other.network) == ((one.hub, one.user) == (other.hub, other.user))
 
 
-@settings(max_examples=300)
 @given(st.lists(identities, min_size=2, max_size=40, unique=True))
 def test_names_of_all_kinds_stay_apart_in_a_crowd(crowd):
     seen = {}
     for identity in crowd:
-        for kind, name in [("ws", identity.container), *((f"v{n}", identity.volume(n)) for n in (1, 2)), ("t1", identity.name("t1n0"))]:
+        for kind, name in [
+            ("ws", identity.container),
+            *((f"v{n}", identity.volume(n)) for n in (1, 2)),
+            ("t1", identity.name("t1n0")),
+        ]:
             assert seen.setdefault(name, (identity, kind)) == (identity, kind)
 
 
@@ -71,7 +80,10 @@ PAIRS = [
     (Identity("a", "b-c"), Identity("a-b", "c")),
     (Identity("mlhub", "ws-mlhub--bob"), Identity("mlhub", "bob")),
     (Identity("mlhub", Identity("mlhub", "B@b").container), Identity("mlhub", "B@b")),
-    (Identity("mlhub", Identity("mlhub", "B@b").container.removeprefix("ws-mlhub--")), Identity("mlhub", "B@b")),
+    (
+        Identity("mlhub", Identity("mlhub", "B@b").container.removeprefix("ws-mlhub--")),
+        Identity("mlhub", "B@b"),
+    ),
     (Identity("mlhub", "a", "g2"), Identity("mlhub", "a")),
     (Identity("mlhub", "a", "b" * 30), Identity("mlhub", "a" * 30, "b")),
 ]
@@ -89,13 +101,23 @@ def test_ordinary_names_stay_readable():
     assert Identity("mlhub", "alice").container == "ws-mlhub--alice"
     assert Identity("mlhub", "foo-bar", "my-server").container == "ws-mlhub--foo-bar--my-server"
     assert Identity("mlhub", "alice", "x").volume(1) == "v1-mlhub--alice--x"
-    assert Identity("mlhub", "alice", "x").network == Identity("mlhub", "alice", "y").network == "net-mlhub--alice"
-    assert re.fullmatch(r"ws-mlhub--jo-example-co(m)?---[0-9a-f]{20}", Identity("mlhub", "jo@example.com").container)
+    assert (
+        Identity("mlhub", "alice", "x").network
+        == Identity("mlhub", "alice", "y").network
+        == "zz-net-mlhub--alice"
+    )
+    assert re.fullmatch(
+        r"ws-mlhub--jo-example-co(m)?---[0-9a-f]{20}", Identity("mlhub", "jo@example.com").container
+    )
 
 
 @given(identities)
 def test_labels_carry_the_raw_names_and_read_back(identity):
-    assert identity.labels == {"mlhub.origin": identity.hub, "mlhub.user": identity.user, "mlhub.server_name": identity.server}
+    assert identity.labels == {
+        "mlhub.origin": identity.hub,
+        "mlhub.user": identity.user,
+        "mlhub.server_name": identity.server,
+    }
     assert Identity.from_labels(identity.labels) == identity
     assert identity.owns({**identity.labels, "other": "label"})
 

@@ -6,12 +6,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlhub.backends.docker.networks import find_free_subnet, make_bridge_name, parse_engine_subnets, parse_routes
-from mlhub.backends.docker.own import parse_container_id
+from mlhub.backends.docker.hub_container import parse_container_id
+from mlhub.backends.docker.subnets import (
+    find_free_subnet,
+    make_bridge_name,
+    parse_engine_subnets,
+    parse_gateway,
+    parse_routes,
+)
 
 POOL = IPv4Network("10.64.0.0/12")
 subnets = st.builds(
-    lambda address, prefix: IPv4Network((address, prefix), strict=False), st.integers(0x0A3FFF00, 0x0A500100), st.integers(14, 32)
+    lambda address, prefix: IPv4Network((address, prefix), strict=False),
+    st.integers(0x0A3FFF00, 0x0A500100),
+    st.integers(14, 32),
 )
 
 
@@ -43,13 +51,20 @@ def test_a_full_pool_gives_none_and_one_hole_is_found():
 @given(st.lists(subnets, max_size=60), st.integers(16, 29))
 def test_a_free_subnet_lies_in_the_pool_overlaps_nothing_and_is_the_lowest(taken, prefix):
     found = find_free_subnet(POOL, prefix, taken)
-    candidates = (candidate for candidate in POOL.subnets(new_prefix=prefix) if not any(candidate.overlaps(net) for net in taken))
+    candidates = (
+        candidate
+        for candidate in POOL.subnets(new_prefix=prefix)
+        if not any(candidate.overlaps(net) for net in taken)
+    )
     assert found == next(candidates, None)
 
 
 @given(st.lists(st.integers(0, 400), unique=True, max_size=100))
 def test_bridge_names_of_live_networks_differ_and_fit_an_interface_name(indices):
-    names = [make_bridge_name("mlhub", IPv4Network((int(POOL.network_address) + 32 * index, 27))) for index in indices]
+    names = [
+        make_bridge_name("mlhub", IPv4Network((int(POOL.network_address) + 32 * index, 27)))
+        for index in indices
+    ]
     assert len(set(names)) == len(names)
     assert all(len(name) <= 15 and name.startswith("mh-mlhub-") for name in names)
 
@@ -62,6 +77,8 @@ def test_routes_are_read_and_the_default_route_is_none():
         "tun0\t0000400A\t00000000\t0001\t0\t0\t0\t0000F0FF\t0\t0\t0\n"
     )
     assert parse_routes(table) == [IPv4Network("172.17.0.0/16"), IPv4Network("10.64.0.0/12")]
+    assert parse_gateway(table) == "192.0.2.1"
+    assert parse_gateway(table.splitlines()[0]) == parse_gateway("") == ""
 
 
 def test_the_engines_subnets_are_read_with_ipv6_and_empty_entries_left_out():
@@ -80,10 +97,28 @@ ID = "3f" * 32
 @pytest.mark.parametrize(
     ("mountinfo", "found"),
     [
-        (f"700 600 254:1 /var/lib/docker/containers/{ID}/hostname /etc/hostname rw,relatime - ext4 /dev/vda1 rw", ID),
-        (f"700 600 0:33 /containers/overlay-containers/{ID}/userdata/hostname /etc/hostname rw - tmpfs tmpfs rw", ID),
+        (
+            (
+                f"700 600 254:1 /var/lib/docker/containers/{ID}/hostname /etc/hostname rw,relatime"
+                " - ext4 /dev/vda1 rw"
+            ),
+            ID,
+        ),
+        (
+            (
+                f"700 600 0:33 /containers/overlay-containers/{ID}/userdata/hostname /etc/hostname"
+                " rw - tmpfs tmpfs rw"
+            ),
+            ID,
+        ),
         (f"700 600 0:33 / /var/lib/docker/containers/{ID}/mounts/shm rw - tmpfs shm rw", None),
-        (f"700 600 254:1 /var/lib/docker/containers/{ID}/hostname /data/hostname rw,relatime - ext4 /dev/vda1 rw", None),
+        (
+            (
+                f"700 600 254:1 /var/lib/docker/containers/{ID}/hostname /data/hostname rw,relatime"
+                " - ext4 /dev/vda1 rw"
+            ),
+            None,
+        ),
         ("700 600 254:1 / / rw,relatime - ext4 /dev/vda1 rw", None),
         ("", None),
     ],

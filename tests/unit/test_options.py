@@ -1,4 +1,6 @@
-"""What a person asks for becomes typed options, or a sentence for each field; the form and the REST API agree."""
+"""What a person asks for becomes typed options, or a sentence for each field; the form and the REST
+API agree.
+"""
 
 from __future__ import annotations
 
@@ -10,39 +12,112 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mlhub import quantities as values
 from mlhub.errors import OptionsError
-from mlhub.workspace import values
-from mlhub.workspace.environment import ALWAYS_REFUSED, explain_refusal
-from mlhub.workspace.options import OPTION_NAMES, FieldsError, WorkspaceOptions
+from mlhub.options.environment import ALWAYS_REFUSED, explain_refusal
+from mlhub.options.model import OPTION_NAMES, FieldsError, WorkspaceOptions
 
 from_rest, from_form = WorkspaceOptions.from_rest, WorkspaceOptions.from_form
 GIB, MIB = 2**30, 2**20
 
-# Drawing costs far more than checking: each of a thousand draws is put together to ten inputs.
-TEN_THOUSAND = settings(max_examples=1_000, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+# Drawing costs far more than checking: each draw is put together to ten inputs.
+TEN_OF_EACH = settings(
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 DRAWN = 6
 SCHEMA = jsonschema.Draft202012Validator(WorkspaceOptions.model_json_schema())
 
-NAMES = st.sampled_from([*OPTION_NAMES, "is_custom_image", "custom_image", "defined_image", "cpu", "__class__"])
-USUAL = ["", " ", "2", "0.5", "500m", "4", "4G", "512Mi", "256m", "all", "none", "0,1", "GPU-1b2c3d4e", "on", "false", "python:3.12"]
-HOSTILE = ["-1", "nan", "inf", "1e400", "9" * 400, "0x10", "1_000", "\0", "2\0", "LD_PRELOAD=x", "a b", "x" * 5000, "../x", "\u0663", "2,5"]
+NAMES = st.sampled_from(
+    [*OPTION_NAMES, "is_custom_image", "custom_image", "defined_image", "cpu", "__class__"]
+)
+USUAL = [
+    "",
+    " ",
+    "2",
+    "0.5",
+    "500m",
+    "4",
+    "4G",
+    "512Mi",
+    "256m",
+    "all",
+    "none",
+    "0,1",
+    "GPU-1b2c3d4e",
+    "on",
+    "false",
+    "python:3.12",
+]
+HOSTILE = [
+    "-1",
+    "nan",
+    "inf",
+    "1e400",
+    "9" * 400,
+    "0x10",
+    "1_000",
+    "\0",
+    "2\0",
+    "LD_PRELOAD=x",
+    "a b",
+    "x" * 5000,
+    "../x",
+    "\u0663",
+    "2,5",
+]
 TEXTS = st.text(max_size=30) | st.sampled_from(USUAL) | st.sampled_from(["A=1\nB=2", *HOSTILE])
 NUMBERS = st.integers() | st.floats() | st.sampled_from([10**400, -(10**400), 1e308, 5e-324, -0.0])
 JUNK = st.recursive(
     st.none() | st.booleans() | NUMBERS | TEXTS | st.binary(max_size=5),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4)
+    ),
     max_leaves=8,
 )
 REQUESTS = st.lists(st.tuples(NAMES | st.text(max_size=10), JUNK), min_size=DRAWN, max_size=DRAWN)
 # JupyterHub's own field is the one that a form has and a REST call has not.
 FORMS = st.lists(
-    st.tuples(NAMES | st.text(max_size=10).filter(lambda name: name != "_xsrf"), st.lists(TEXTS, max_size=3)),
+    st.tuples(
+        NAMES | st.text(max_size=10).filter(lambda name: name != "_xsrf"),
+        st.lists(TEXTS, max_size=3),
+    ),
     min_size=DRAWN,
     max_size=DRAWN,
 )
 
-HOSTILE_NUMBERS = [-1, "-1", "nan", float("nan"), "inf", math.inf, 1e400, "1e400", "9" * 400, 10**400, 10**5000, True, False, [[1]], [2]]
-HOSTILE_NUMBERS += [{"a": 1}, "\0", "2\0", "\uff12", "\u0663", "0x10", "1_000", "1e3", "2,5", "x" * 100_000, "\ud800", b"2", "--1", "+2"]
+HOSTILE_NUMBERS = [
+    -1,
+    "-1",
+    "nan",
+    float("nan"),
+    "inf",
+    math.inf,
+    1e400,
+    "1e400",
+    "9" * 400,
+    10**400,
+    10**5000,
+    True,
+    False,
+    [[1]],
+    [2],
+]
+HOSTILE_NUMBERS += [
+    {"a": 1},
+    "\0",
+    "2\0",
+    "\uff12",
+    "\u0663",
+    "0x10",
+    "1_000",
+    "1e3",
+    "2,5",
+    "x" * 100_000,
+    "\ud800",
+    b"2",
+    "--1",
+    "+2",
+]
 
 
 def refuse(given_options):
@@ -56,14 +131,36 @@ def test_no_options_ask_for_nothing():
     for nothing in ({}, None, "", {"cpu_limit": "", "env": {}, "image": None, "gpus": "  "}):
         assert from_rest(nothing) == WorkspaceOptions()
     assert WorkspaceOptions().to_user_options() == {}
-    assert from_form({}) == from_form({"cpu_limit": [""], "mem_limit": [" "], "env": [""], "gpus": []}) == WorkspaceOptions()
+    assert (
+        from_form({})
+        == from_form({"cpu_limit": [""], "mem_limit": [" "], "env": [""], "gpus": []})
+        == WorkspaceOptions()
+    )
 
 
 def test_the_form_of_the_original_and_the_same_as_rest_give_the_same_options():
-    rest = {"defined_image": "python:3.12", "cpu_limit": 2, "mem_limit": 4, "env": {"A": "1", "B": "x=y"}, "days_to_live": 7}
+    rest = {
+        "defined_image": "python:3.12",
+        "cpu_limit": 2,
+        "mem_limit": 4,
+        "env": {"A": "1", "B": "x=y"},
+        "days_to_live": 7,
+    }
     rest |= {"shm_size": "256m", "gpus": [0, 1], "is_mount_volume": True}
-    form = {"defined_image": ["python:3.12"], "custom_image": [""], "cpu_limit": ["2"], "mem_limit": ["4"], "env": ["A=1\r\nB=x=y\r\n"]}
-    form |= {"days_to_live": ["7"], "shm_size": ["256m"], "gpus": ["0", "1"], "is_mount_volume": ["false", "on"], "_xsrf": ["2|token"]}
+    form = {
+        "defined_image": ["python:3.12"],
+        "custom_image": [""],
+        "cpu_limit": ["2"],
+        "mem_limit": ["4"],
+        "env": ["A=1\r\nB=x=y\r\n"],
+    }
+    form |= {
+        "days_to_live": ["7"],
+        "shm_size": ["256m"],
+        "gpus": ["0", "1"],
+        "is_mount_volume": ["false", "on"],
+        "_xsrf": ["2|token"],
+    }
     assert from_rest(rest) == from_form(form)
     assert from_rest(rest).to_user_options() == {
         "image": "python:3.12",
@@ -78,7 +175,9 @@ def test_the_form_of_the_original_and_the_same_as_rest_give_the_same_options():
 
 
 def test_a_custom_image_counts_only_where_its_box_is_ticked():
-    ticked = from_form({"is_custom_image": ["on"], "custom_image": ["me/mine:1"], "defined_image": ["python:3"]})
+    ticked = from_form(
+        {"is_custom_image": ["on"], "custom_image": ["me/mine:1"], "defined_image": ["python:3"]}
+    )
     assert (ticked.image, ticked.is_custom_image) == ("me/mine:1", True)
     not_ticked = from_form({"custom_image": ["me/mine:1"], "defined_image": ["python:3"]})
     assert (not_ticked.image, not_ticked.is_custom_image) == ("python:3", False)
@@ -93,7 +192,17 @@ def test_a_checkbox_with_a_hidden_false_before_it_tells_not_ticked_from_not_aske
 
 
 @pytest.mark.parametrize(
-    ("text", "cores"), [("2", 2), (2, 2), (0.5, 0.5), ("500m", 0.5), ("1500m", 1.5), (" 3 ", 3), (".5", 0.5), ("1.23456", 1.234)]
+    ("text", "cores"),
+    [
+        ("2", 2),
+        (2, 2),
+        (0.5, 0.5),
+        ("500m", 0.5),
+        ("1500m", 1.5),
+        (" 3 ", 3),
+        (".5", 0.5),
+        ("1.23456", 1.234),
+    ],
 )
 def test_cores_are_read_as_numbers_and_as_thousandths(text, cores):
     assert from_rest({"cpu_limit": text}).cpu_limit == cores
@@ -184,12 +293,21 @@ def test_a_moment_to_live_does_not_become_eternity_by_rounding():
 )
 def test_what_can_not_be_the_name_of_an_image_is_refused_before_anybody_looks_for_it(image):
     assert "is not the name of an image" in refuse({"image": image})["image"]
-    assert "is not the name of an image" in refuse({"is_custom_image": True, "custom_image": image})["custom_image"]
+    assert (
+        "is not the name of an image"
+        in refuse({"is_custom_image": True, "custom_image": image})["custom_image"]
+    )
 
 
 @pytest.mark.parametrize(
     "image",
-    ["python", "python:3.12", "quay.io/jupyter/scipy-notebook:2026-11-01", "localhost:5000/a/b__c@sha256:" + "a" * 64, "Reg.example.org/x"],
+    [
+        "python",
+        "python:3.12",
+        "quay.io/jupyter/scipy-notebook:2026-11-01",
+        "localhost:5000/a/b__c@sha256:" + "a" * 64,
+        "Reg.example.org/x",
+    ],
 )
 def test_ordinary_references_are_names_of_images(image):
     assert from_rest({"image": image}).image == image
@@ -261,7 +379,12 @@ def test_very_many_keys_are_refused_at_once():
 
 
 def test_all_wrong_fields_are_told_at_once():
-    assert set(refuse({"cpu_limit": "x", "mem_limit": True, "env": "y", "unknown": 1})) == {"cpu_limit", "mem_limit", "env", "unknown"}
+    assert set(refuse({"cpu_limit": "x", "mem_limit": True, "env": "y", "unknown": 1})) == {
+        "cpu_limit",
+        "mem_limit",
+        "env",
+        "unknown",
+    }
 
 
 def test_options_can_not_be_changed_afterwards():
@@ -281,11 +404,17 @@ def attempt(read, data):
 
 
 def check_any_request(request):
-    """Whatever comes in: options that survive being stored, or a refusal with printable sentences."""
+    """Take whatever comes in.
+
+    Options that survive being stored, or a refusal with printable sentences.
+    """
     options = attempt(from_rest, request)
     if isinstance(options, OptionsError):
         str(options).encode()
-        assert all(sentence.isprintable() for sentence in [str(options), *getattr(options, "fields", {}).values()])
+        assert all(
+            sentence.isprintable()
+            for sentence in [str(options), *getattr(options, "fields", {}).values()]
+        )
         return
     stored = json.loads(json.dumps(options.to_user_options(), allow_nan=False))
     assert from_rest(stored) == options
@@ -297,39 +426,67 @@ def check_any_request(request):
 def check_any_form(form):
     """Whatever a form posts, the same texts by REST mean the same."""
     single = {name: texts[0] if texts else None for name, texts in form.items() if len(texts) <= 1}
-    by_form, by_rest = attempt(from_form, {name: form[name] for name in single}), attempt(from_rest, single)
+    by_form, by_rest = (
+        attempt(from_form, {name: form[name] for name in single}),
+        attempt(from_rest, single),
+    )
     assert by_form == by_rest or by_form.fields == by_rest.fields
     attempt(from_form, form)
 
 
 def make_inputs(fields):
-    """Make ten inputs of six fields: each alone, which no other can get refused, in pairs, and all together."""
+    """Make ten inputs of six fields: each alone, which no other can get refused, in pairs, and all
+    together.
+    """
     pairs = [dict(fields[index : index + 2]) for index in range(0, DRAWN, 2)]
     return [*({name: value} for name, value in fields), *pairs, dict(fields)]
 
 
-@TEN_THOUSAND
+@TEN_OF_EACH
 @given(REQUESTS)
-def test_ten_thousand_requests_become_valid_options_or_sentences(fields):
+def test_any_requests_become_valid_options_or_sentences(fields):
     for request in make_inputs(fields):
         check_any_request(request)
 
 
-@settings(TEN_THOUSAND, max_examples=500)
+@TEN_OF_EACH
 @given(JUNK)
 def test_what_is_no_mapping_at_all_is_a_sentence(request_):
     check_any_request(request_)
 
 
-@TEN_THOUSAND
+@TEN_OF_EACH
 @given(FORMS)
-def test_ten_thousand_forms_mean_what_the_same_requests_mean(fields):
+def test_any_forms_mean_what_the_same_requests_mean(fields):
     for form in make_inputs(fields):
         check_any_form(form)
 
 
-@TEN_THOUSAND
+@TEN_OF_EACH
 @given(st.lists(st.integers(1, 2**20 - 1), min_size=10, max_size=10))
 def test_sizes_are_read_back_as_they_were_written(sizes):
     for mebibytes in sizes:
         assert values.parse_size(values.format_size(mebibytes * MIB)) == mebibytes * MIB
+
+
+# secrets
+
+LICENSE = "AAAA-BBBB-CCCC"
+
+
+def test_a_license_key_is_one_line_of_text_and_none_takes_it_away():
+    assert from_rest({"license": f" {LICENSE} "}).license == LICENSE
+    assert from_rest({"license": LICENSE}).to_user_options() == {"license": LICENSE}
+    assert from_rest({"license": "none"}).to_user_options() == {}
+    assert LICENSE not in repr(from_rest({"license": LICENSE}))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [f"{LICENSE}\n{LICENSE}", f"{LICENSE}\x00", LICENSE * 1000, [LICENSE], {"key": LICENSE}, 1234],
+)
+def test_a_wrong_license_key_is_told_without_showing_it(value):
+    sentence = refuse({"license": value})["license"]
+    assert sentence.startswith("license ")
+    assert "AAAA" not in sentence
+    assert "1234" not in sentence

@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlhub.auth.public_keys import parse_public_key
 from mlhub.errors import MLHubError
-from mlhub.pages.ssh_client import (
+from mlhub.ssh.client_setup import (
     SYSTEMS,
     UNIX,
     WINDOWS,
@@ -24,10 +23,15 @@ from mlhub.pages.ssh_client import (
     make_removal_command,
     make_setup_command,
 )
+from mlhub.ssh.public_keys import parse_public_key
 
 AUTHORITY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAINuBZpU7imn2H+K/4GyUXA7iM8h+7R4daSe0Bb3nZ/pP"
 SITE = Site("hub.example.org", 8080, "hub.example.org", AUTHORITY)
-SITES = [SITE, Site("192.0.2.7", 443, "mlhub", AUTHORITY), Site("2001:db8::7", 8080, "mlhub", AUTHORITY)]
+SITES = [
+    SITE,
+    Site("192.0.2.7", 443, "mlhub", AUTHORITY),
+    Site("2001:db8::7", 8080, "mlhub", AUTHORITY),
+]
 SHELLS = ["dash", "bash"]
 
 
@@ -38,13 +42,15 @@ def resources(root):
 
 @pytest.fixture
 def ask_ssh(tmp_path):
-    """Return a function that asks the real ssh what it would do for a host under a configuration."""
+    """Return a function that asks the real ssh what it does for a host under a configuration."""
     assert shutil.which("ssh"), "ssh is not installed (Debian: openssh-client)"
 
     def ask(config: str, host: str) -> dict[str, str]:
         file = tmp_path / "config"
         file.write_text(config)
-        answer = subprocess.run(["ssh", "-G", "-F", str(file), "--", host], capture_output=True, text=True, timeout=30)
+        answer = subprocess.run(
+            ["ssh", "-G", "-F", str(file), "--", host], capture_output=True, text=True, timeout=30
+        )
         assert answer.returncode == 0, answer.stderr
         return dict(line.split(" ", 1) for line in answer.stdout.splitlines() if " " in line)
 
@@ -54,23 +60,41 @@ def ask_ssh(tmp_path):
 @pytest.mark.parametrize("site", SITES, ids=lambda site: site.host)
 def test_ssh_reads_one_block_that_serves_every_workspace(site, ask_ssh, resources):
     config = make_client_config(site, resources)
-    for alias in (f"alice.{site.suffix}", f"lab.alice.{site.suffix}", f"not-made-yet.ann_40example_2eorg.{site.suffix}"):
+    for alias in (
+        f"alice.{site.suffix}",
+        f"lab.alice.{site.suffix}",
+        f"not-made-yet.ann_40example_2eorg.{site.suffix}",
+    ):
         options = ask_ssh(config, alias)
-        assert options["proxycommand"] == f"ssh {site.suffix}-bastion connect %n {site.suffix}"
+        assert options["proxycommand"] == f"ssh {site.suffix}-bastion connect %h {site.suffix}"
         assert options["user"] == "workspace"
         assert options["ciphers"].startswith("aes128-gcm")
         assert options["stricthostkeychecking"] in ("true", "yes")
         assert options["userknownhostsfile"].endswith(f"/.ssh/mlhub-{site.suffix}.known_hosts")
-    door = ask_ssh(config, f"{site.suffix}-bastion")
-    assert (door["hostname"], door["port"], door["user"]) == (site.host, str(site.port), "limited-user")
-    assert (door["hostkeyalias"], door["forwardagent"], door["clearallforwardings"]) == ("mlhub-bastion", "no", "yes")
-    assert "proxycommand" not in door
-    assert door["ciphers"].startswith("aes128-gcm")
+    bastion = ask_ssh(config, f"{site.suffix}-bastion")
+    assert (bastion["hostname"], bastion["port"], bastion["user"]) == (
+        site.host,
+        str(site.port),
+        "limited-user",
+    )
+    assert (bastion["hostkeyalias"], bastion["forwardagent"], bastion["clearallforwardings"]) == (
+        "mlhub-bastion",
+        "no",
+        "yes",
+    )
+    assert "proxycommand" not in bastion
+    assert bastion["ciphers"].startswith("aes128-gcm")
 
 
 def test_the_configuration_touches_no_other_host(ask_ssh, resources):
     config = make_client_config(SITE, resources)
-    for host in ("example.org", "hub.example.org", "other.example.org", "alice.hub.example.org.evil.net", "bastion"):
+    for host in (
+        "example.org",
+        "hub.example.org",
+        "other.example.org",
+        "alice.hub.example.org.evil.net",
+        "bastion",
+    ):
         options = ask_ssh(config, host)
         assert "proxycommand" not in options
         assert options.get("hostkeyalias") is None
@@ -91,22 +115,38 @@ def test_a_name_that_a_shell_would_act_on_never_reaches_one(character, tmp_path,
 
 def test_what_is_pasted_by_hand_is_the_same_configuration(ask_ssh, resources):
     pasted = make_pasteable_config(SITE, resources)
-    assert ask_ssh(pasted, "lab.alice.hub.example.org") == ask_ssh(make_client_config(SITE, resources), "lab.alice.hub.example.org")
+    assert ask_ssh(pasted, "lab.alice.hub.example.org") == ask_ssh(
+        make_client_config(SITE, resources), "lab.alice.hub.example.org"
+    )
     assert f"# {make_known_hosts(SITE, resources).strip()}" in pasted.splitlines()
 
 
 def find_authority(tmp_path, known_hosts, host):
     file = tmp_path / "known_hosts"
     file.write_text(known_hosts)
-    found = subprocess.run(["ssh-keygen", "-F", host, "-f", str(file)], capture_output=True, text=True)
+    found = subprocess.run(
+        ["ssh-keygen", "-F", host, "-f", str(file)], capture_output=True, text=True
+    )
     return AUTHORITY in found.stdout and "CA" in found.stdout
 
 
 def test_the_authority_vouches_for_this_hubs_names_and_no_others(tmp_path, resources):
     known_hosts = make_known_hosts(SITE, resources)
-    for host in ("mlhub-bastion", "alice.hub.example.org", "lab.alice.hub.example.org", "ws-mlhub--alice", "[ws-mlhub--alice]:2222"):
+    for host in (
+        "mlhub-bastion",
+        "alice.hub.example.org",
+        "lab.alice.hub.example.org",
+        "ws-mlhub--alice",
+        "[ws-mlhub--alice]:2222",
+    ):
         assert find_authority(tmp_path, known_hosts, host), host
-    for host in ("hub.example.org", "example.org", "alice.hub.example.org.evil.net", "[alice.hub.example.org]:2222", "github.com"):
+    for host in (
+        "hub.example.org",
+        "example.org",
+        "alice.hub.example.org.evil.net",
+        "[alice.hub.example.org]:2222",
+        "github.com",
+    ):
         assert not find_authority(tmp_path, known_hosts, host), host
 
 
@@ -118,7 +158,15 @@ def run(tmp_path):
 
     def paste(shell: str, command: str) -> str:
         assert shutil.which(shell), f"{shell} is not installed"
-        answer = subprocess.run([shell], input=command + "\n", env={"HOME": str(home), "PATH": "/usr/bin:/bin"}, capture_output=True, text=True, timeout=30, cwd=tmp_path)  # fmt: skip
+        answer = subprocess.run(
+            [shell],
+            input=command + "\n",
+            env={"HOME": str(home), "PATH": "/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            cwd=tmp_path,
+        )
         assert (answer.returncode, answer.stderr) == (0, "")
         return answer.stdout
 
@@ -128,7 +176,13 @@ def run(tmp_path):
 
 def read_files(home):
     """Return all that is under a home: file → (mode, content)."""
-    return {str(file.relative_to(home)): (stat.S_IMODE(file.stat().st_mode), file.read_text() if file.is_file() else "") for file in sorted(home.rglob("*"))}  # fmt: skip
+    return {
+        str(file.relative_to(home)): (
+            stat.S_IMODE(file.stat().st_mode),
+            file.read_text() if file.is_file() else "",
+        )
+        for file in sorted(home.rglob("*"))
+    }
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -150,7 +204,11 @@ def test_the_command_writes_the_files_once_and_the_removal_takes_them_away(shell
     run(shell, setup)
     assert read_files(run.home) == once
     run(shell, make_removal_command(SITE, resources, UNIX))
-    assert read_files(run.home) == {".ssh": (0o700, ""), ".ssh/config": (0o600, mine), ".ssh/config.d": (0o700, "")}
+    assert read_files(run.home) == {
+        ".ssh": (0o700, ""),
+        ".ssh/config": (0o600, mine),
+        ".ssh/config.d": (0o700, ""),
+    }
     run(shell, make_removal_command(SITE, resources, UNIX))
 
 
@@ -160,7 +218,10 @@ def test_the_command_works_in_an_empty_home_and_beside_another_hub(shell, run, r
     run(shell, make_setup_command(SITE, resources, UNIX, "alice"))
     run(shell, make_setup_command(other, resources, UNIX, "alice"))
     config = run.home / ".ssh" / "config"
-    assert sorted(config.read_text().splitlines()) == ["Include config.d/mlhub-hub.example.org", "Include config.d/mlhub-other"]
+    assert sorted(config.read_text().splitlines()) == [
+        "Include config.d/mlhub-hub.example.org",
+        "Include config.d/mlhub-other",
+    ]
     assert stat.S_IMODE(config.stat().st_mode) == 0o600
     run(shell, make_removal_command(other, resources, UNIX))
     assert config.read_text() == "Include config.d/mlhub-hub.example.org\n"
@@ -173,14 +234,21 @@ def test_a_configuration_that_is_a_link_stays_one(run, resources):
     (run.home / ".ssh" / "config").symlink_to(run.home / "dotfiles")
     run("dash", make_setup_command(SITE, resources, UNIX, "alice"))
     assert (run.home / ".ssh" / "config").is_symlink()
-    assert (run.home / "dotfiles").read_text() == "Include config.d/mlhub-hub.example.org\nHost work\n"
+    assert (
+        run.home / "dotfiles"
+    ).read_text() == "Include config.d/mlhub-hub.example.org\nHost work\n"
 
 
 @pytest.mark.parametrize("system", SYSTEMS)
 @pytest.mark.parametrize("site", SITES, ids=lambda site: site.host)
 def test_commands_fetch_nothing_and_hold_no_secret(system, site, resources):
-    for command in (make_setup_command(site, resources, system, "Ann O'Hara; $(id)"), make_removal_command(site, resources, system)):
-        assert not re.search(r"curl|wget|http|Invoke-(Web|Expression)|\biex\b|PRIVATE|token", command, re.IGNORECASE)
+    for command in (
+        make_setup_command(site, resources, system, "Ann O'Hara; $(id)"),
+        make_removal_command(site, resources, system),
+    ):
+        assert not re.search(
+            r"curl|wget|http|Invoke-(Web|Expression)|\biex\b|PRIVATE|token", command, re.IGNORECASE
+        )
         assert "$(" not in command
         assert "O'Hara" not in command
         if system == UNIX:
@@ -191,7 +259,7 @@ def test_commands_fetch_nothing_and_hold_no_secret(system, site, resources):
 
 def test_windows_names_the_program_with_its_extension(ask_ssh, resources):
     options = ask_ssh(make_client_config(SITE, resources, WINDOWS), "alice.hub.example.org")
-    assert options["proxycommand"] == "ssh.exe hub.example.org-bastion connect %n hub.example.org"
+    assert options["proxycommand"] == "ssh.exe hub.example.org-bastion connect %h hub.example.org"
     # Literal text: PowerShell expands nothing in a here-string in single quotes.
     command = make_setup_command(SITE, resources, WINDOWS, "alice")
     assert command.count("@'\n") == command.count("\n'@") == 2
@@ -241,4 +309,15 @@ def test_whatever_is_accepted_is_of_harmless_characters(host, suffix):
 
 
 def test_the_comment_of_the_authority_is_left_out():
-    assert Site("hub.example.org", 22, "mlhub", f"{AUTHORITY} '; id\n").authority == parse_public_key(AUTHORITY).line
+    assert (
+        Site("hub.example.org", 22, "mlhub", f"{AUTHORITY} '; id\n").authority
+        == parse_public_key(AUTHORITY).line
+    )
+
+
+def test_a_key_that_the_bastion_lets_by_is_not_one_too_many_for_the_workspace(resources):
+    def read(file):
+        return int(re.search(r"^MaxAuthTries (\d+)$", file.read_text(), re.MULTILINE)[1])
+
+    inner = read(resources.parent / "docker/ssh-bundle/sshd_config")
+    assert inner >= read(resources / "templates/sshd_config.j2")

@@ -11,9 +11,9 @@ from jupyterhub import orm
 from nativeauthenticator.orm import UserInfo
 from sqlalchemy import event
 
-from mlhub.auth.public_keys import parse_public_key
-from mlhub.auth.ssh_keys import MAX_KEYS, SshKeys
 from mlhub.errors import KeyTakenError, SSHKeyError
+from mlhub.ssh.keys import MAX_KEYS, SshKeys
+from mlhub.ssh.public_keys import parse_public_key
 
 NOW = datetime(2026, 11, 21, 12, 0)
 
@@ -25,7 +25,10 @@ def make_key(tmp_path_factory):
 
     def make(comment: str = "a comment"):
         file = folder / f"id-{next(numbers)}"
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(file)], check=True)
+        subprocess.run(
+            ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", comment, "-f", str(file)],
+            check=True,
+        )
         return parse_public_key(file.with_suffix(".pub").read_text())
 
     return make
@@ -54,7 +57,9 @@ def make_user(db):
 def test_keys_are_listed_found_and_removed(db, make_user, make_key):
     keys, ann, key = SshKeys(db), make_user("ann"), make_key()
     row = keys.add(ann, " my notebook ", key, NOW)
-    assert [(each.name, each.line, each.created_at) for each in keys.list(ann)] == [("my notebook", key.line, NOW)]
+    assert [(each.name, each.line, each.created_at) for each in keys.list(ann)] == [
+        ("my notebook", key.line, NOW)
+    ]
     found = keys.find(key.fingerprint)
     assert (found.user.name, found.line) == ("ann", key.line)
     assert keys.find("SHA256:unknown") is None
@@ -66,7 +71,10 @@ def test_keys_are_listed_found_and_removed(db, make_user, make_key):
 
 def test_a_key_without_a_name_takes_its_comment_or_its_date(db, make_user, make_key):
     keys, ann = SshKeys(db), make_user("ann")
-    names = [keys.add(ann, "", make_key("ann@home"), NOW).name, keys.add(ann, "  ", make_key(""), NOW).name]
+    names = [
+        keys.add(ann, "", make_key("ann@home"), NOW).name,
+        keys.add(ann, "  ", make_key(""), NOW).name,
+    ]
     assert names == ["ann@home", "ssh-ed25519 of 2026-11-21"]
     for name in ("x" * 101, "two\nlines", "\x1b[2J", "\u202e"):
         with pytest.raises(SSHKeyError, match="one line of at most 100 characters"):
@@ -112,12 +120,22 @@ def test_the_look_up_is_one_query_by_an_index(db, make_user, make_key):
     keys, key = SshKeys(db), make_key()
     keys.add(make_user("ann"), "", key, NOW)
     statements = []
-    event.listen(db.get_bind(), "before_cursor_execute", lambda _c, _k, statement, values, *_: statements.append((statement, values)))
+    event.listen(
+        db.get_bind(),
+        "before_cursor_execute",
+        lambda _c, _k, statement, values, *_: statements.append((statement, values)),
+    )
     db.expunge_all()
     assert SshKeys(db).find(key.fingerprint).user.name == "ann"
-    statements = [each for each in statements if each[0] != "SELECT 1"]  # JupyterHub's look whether the connection is alive
+    statements = [
+        each for each in statements if each[0] != "SELECT 1"
+    ]  # JupyterHub's look whether the connection is alive
     assert len(statements) == 1
-    plan = db.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {statements[0][0]}", statements[0][1]).fetchall()
+    plan = (
+        db.connection()
+        .exec_driver_sql(f"EXPLAIN QUERY PLAN {statements[0][0]}", statements[0][1])
+        .fetchall()
+    )
     assert not any("SCAN" in str(step) for step in plan), plan
 
 
@@ -126,7 +144,11 @@ def test_use_is_noted_at_most_once_a_minute(db, make_user, make_key):
     row = keys.add(ann, "", key, NOW)
     assert row.last_used_at is None
     writes = []
-    event.listen(db.get_bind(), "after_cursor_execute", lambda _c, cursor, statement, *_: writes.append((statement, cursor.rowcount)))
+    event.listen(
+        db.get_bind(),
+        "after_cursor_execute",
+        lambda _c, cursor, statement, *_: writes.append((statement, cursor.rowcount)),
+    )
     moments = [(0, "192.0.2.1"), (30, "192.0.2.2"), (59, "192.0.2.3"), (61, "2001:db8::4")]
     for seconds, address in moments:
         keys.touch(key.fingerprint, NOW + timedelta(seconds=seconds), address)
@@ -186,14 +208,16 @@ def test_listeners_hear_of_the_keys_of_an_account_that_was_locked_out(db, make_u
 
 def test_listeners_hear_when_less_is_shared_than_before(db, make_user):
     heard: list[str] = []
-    SshKeys(db).on_narrowed(lambda: heard.append("narrowed"))
+    SshKeys(db).on_access_revoked(lambda: heard.append("narrowed"))
     ann, bob = make_user("ann"), make_user("bob")
     spawner = orm.Spawner(user=ann, name="")
     db.add(spawner)
     db.commit()
 
     def share():
-        shared = orm.Share(owner=ann, user=bob, spawner=spawner, scopes=["access:servers!server=ann/"])
+        shared = orm.Share(
+            owner=ann, user=bob, spawner=spawner, scopes=["access:servers!server=ann/"]
+        )
         db.add(shared)
         db.commit()
         return shared
@@ -230,7 +254,9 @@ def test_a_listener_that_fails_hides_the_removal_from_nobody(db, make_user, make
     assert heard == ["ann"]
 
 
-def test_the_keys_of_a_deleted_person_are_gone_for_their_successor_and_free_for_others(db, make_user, make_key):
+def test_the_keys_of_a_deleted_person_are_gone_for_their_successor_and_free_for_others(
+    db, make_user, make_key
+):
     keys, ann, key = SshKeys(db), make_user("ann"), make_key()
     keys.add(ann, "", key, NOW)
     db.delete(ann)

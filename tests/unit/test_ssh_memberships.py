@@ -1,4 +1,6 @@
-"""Whoever loses a group or a role may lose a way in: the journal of SSH sessions is told, and of nothing else."""
+"""Whoever loses a group or a role may lose a way in: the journal of SSH sessions is told, and of
+nothing else.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ from datetime import datetime
 import pytest
 from jupyterhub import orm, roles
 
-from mlhub.bastion.memberships import watch_memberships
+from mlhub.ssh.access_changes import watch_memberships
 
 
 @pytest.fixture
@@ -52,7 +54,9 @@ def narrow_the_role(db):
     orm.Role.find(db, "helper").scopes = ["self"]
 
 
-@pytest.mark.parametrize("change", [leave, set_other_groups, lose_the_role, delete_the_group, narrow_the_role])
+@pytest.mark.parametrize(
+    "change", [leave, set_other_groups, lose_the_role, delete_the_group, narrow_the_role]
+)
 def test_a_group_or_role_that_is_taken_away_is_noticed(db, heard, change):
     db.expire_all()
     change(db)

@@ -1,4 +1,6 @@
-"""The peer's hub: the least that starts workspaces in Docker. One network for all, no volumes, upstream's defaults."""
+"""The peer's hub: the least that starts workspaces in Docker. One network for all, no volumes,
+upstream's defaults.
+"""
 
 import os
 
@@ -19,4 +21,10 @@ c.DockerSpawner.extra_create_kwargs = {"labels": {"mlhub.bench": os.environ["BEN
 c.JupyterHub.hub_ip = "0.0.0.0"  # noqa: S104 (its own container)
 c.JupyterHub.hub_connect_ip = "peer"
 c.JupyterHub.services = [{"name": "bench", "api_token": os.environ["BENCH_TOKEN"]}]
-c.JupyterHub.load_roles = [{"name": "bench", "services": ["bench"], "scopes": ["admin:users", "admin:servers", "access:servers"]}]
+c.JupyterHub.load_roles = [
+    {
+        "name": "bench",
+        "services": ["bench"],
+        "scopes": ["admin:users", "admin:servers", "access:servers"],
+    }
+]

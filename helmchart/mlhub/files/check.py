@@ -1,4 +1,6 @@
-"""What `helm test` asks of a running release: the sign-in page, SSH on the same port, the hub itself."""
+"""What `helm test` asks of a running release: the sign-in page, SSH on the same port, the hub
+itself.
+"""
 
 import http.client
 import os
@@ -27,7 +29,11 @@ def explain_sign_in():
     else:
         connection = http.client.HTTPConnection(PROXY, PORT, timeout=5)
     status, text = get(connection, f"{BASE}hub/login")
-    return "" if status == 200 and "<form" in text else f"{PROXY}:{PORT}{BASE}hub/login answers {status}: {text[:200]!r}"
+    return (
+        ""
+        if status == 200 and "<form" in text
+        else f"{PROXY}:{PORT}{BASE}hub/login answers {status}: {text[:200]!r}"
+    )
 
 
 def explain_hub():
@@ -37,7 +43,9 @@ def explain_hub():
 
 def explain_ssh():
     with socket.create_connection((PROXY, PORT), timeout=5) as connection:
-        connection.sendall(b"SSH-2.0-helm-test\r\n")  # the port tells SSH by what the client says first
+        connection.sendall(
+            b"SSH-2.0-helm-test\r\n"
+        )  # the port tells SSH by what the client says first
         banner = connection.recv(256)
     return "" if banner.startswith(b"SSH-2.0-") else f"{PROXY}:{PORT} answers SSH with {banner!r}"
 

@@ -3,18 +3,75 @@
 */ -}}
 
 {{- define "mlhub.checks" -}}
+{{- include "mlhub.checkForeignKeys" . -}}
 {{- include "mlhub.checkEnvironment" . -}}
+{{- include "mlhub.checkAllowList" . -}}
 {{- include "mlhub.checkDatabase" . -}}
 {{- include "mlhub.checkHttps" . -}}
 {{- include "mlhub.checkDoors" . -}}
 {{- include "mlhub.checkNetworks" . -}}
+{{- include "mlhub.checkTexts" . -}}
 {{- if or (eq (int64 .Values.hub.uid) 0) (eq (int64 .Values.hub.fsGid) 0) -}}
-{{- fail "hub.uid and hub.fsGid were 0, root, in the original. Nothing of this chart runs as root. Remove them: both are 1000." -}}
+{{- fail "hub.uid and hub.fsGid were 0, root, in the original. Nothing of this chart runs as root. Remove them: both are 61000." -}}
 {{- end -}}
 {{- if ne .Values.hub.deploymentStrategy.type "Recreate" -}}
-{{- fail (printf "hub.deploymentStrategy.type=%s would run two hubs on one database for a while, which JupyterHub can not do. Remove the value: it is Recreate." .Values.hub.deploymentStrategy.type) -}}
+{{- fail (printf "hub.deploymentStrategy.type=%s would run two hubs on one database for a while, which JupyterHub cannot do. Remove the value: it is Recreate." .Values.hub.deploymentStrategy.type) -}}
+{{- end -}}
+{{- if and .Values.proxy.chp.extraArgs (not (include "mlhub.runsChp" .)) -}}
+{{- fail "proxy.chp.extraArgs are for configurable-http-proxy, which proxy.chp.enabled=false leaves out. Remove one of the two." -}}
 {{- end -}}
 {{- include "mlhub.checkSecrets" . -}}
+{{- end -}}
+
+{{- /* Values of Zero to JupyterHub's chart, which whoever comes from there has, all at once. */ -}}
+{{- define "mlhub.checkForeignKeys" -}}
+{{- $found := list -}}
+{{- range $path, $place := .Files.Get "files/z2jh.yaml" | fromYaml -}}
+{{- $value := $.Values -}}
+{{- range splitList "." $path }}{{ $value = (kindIs "map" $value) | ternary (get (ternary $value dict (kindIs "map" $value)) .) "" }}{{ end -}}
+{{- if not (has (toJson $value) (list "null" "\"\"" "{}" "[]")) }}{{ $found = append $found (printf "  %s: %s" $path $place) }}{{ end -}}
+{{- end -}}
+{{- range $path, $image := dict "hub.image.name" .Values.hub.image.name "proxy.chp.image.name" .Values.proxy.chp.image.name -}}
+{{- if regexMatch "(^|/)(k8s-hub|configurable-http-proxy)$" $image }}{{ $found = append $found (printf "  %s=%s: nothing, hub and proxy are one image here" $path $image) }}{{ end -}}
+{{- end -}}
+{{- if $found -}}
+{{- fail (printf "these values are those of the chart of Zero to JupyterHub. Remove them; where what each says goes here:\n%s" (join "\n" $found)) -}}
+{{- end -}}
+{{- end -}}
+
+{{- /* A value that is the content of a file, where the file's name was given: --set in place of --set-file. */ -}}
+{{- define "mlhub.checkTexts" -}}
+{{- $policy := .Values.policy -}}
+{{- if and $policy (kindIs "string" $policy) (hasKey (fromYaml $policy) "Error") -}}
+{{- fail (printf "policy is a text that holds no rules: %q. It has to be the content of a policy file, %s" ($policy | trim | trunc 60) (include "mlhub.fileSentence" "policy=./policy.yaml")) -}}
+{{- end -}}
+{{- if regexMatch "^[^\\s=(]*[./\\\\][^\\s=(]*$" (.Values.userConfig | trim) -}}
+{{- fail (printf "userConfig=%s is the name of a file. It has to be the file's content, %s" (trim .Values.userConfig) (include "mlhub.fileSentence" "userConfig=./jupyterhub_user_config.py")) -}}
+{{- end -}}
+{{- $names := .Values.mlhub.allowList.names -}}
+{{- if and (kindIs "string" $names) (regexMatch "^([.]{0,2}/\\S*|\\S*[.](txt|csv|list))$" (trim $names)) -}}
+{{- fail (printf "mlhub.allowList.names=%s is the name of a file. It has to be the file's content, %s" (trim $names) (include "mlhub.fileSentence" "mlhub.allowList.names=./people.txt")) -}}
+{{- end -}}
+{{- range $key, $text := pick .Values.proxy.https.manual "key" "cert" -}}
+{{- if and $text (not (contains "-----BEGIN " $text)) -}}
+{{- fail (printf "proxy.https.manual.%s holds no PEM block. It has to be the content of the file, %s" $key (include "mlhub.fileSentence" (printf "proxy.https.manual.%s=./cert.%s" $key (ternary "key" "crt" (eq $key "key"))))) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{- define "mlhub.fileSentence" -}}
+which --set-file reads: --set-file {{ . }}
+{{- end -}}
+
+{{- define "mlhub.checkAllowList" -}}
+{{- $list := .Values.mlhub.allowList -}}
+{{- if and $list.names $list.existingConfigMap -}}
+{{- fail (printf "mlhub.allowList.names and mlhub.allowList.existingConfigMap=%s are both set. Keep one." $list.existingConfigMap) -}}
+{{- end -}}
+{{- $variable := include "mlhub.envValue" (list . "DYNAMIC_WHITELIST_ENABLED") | lower -}}
+{{- if and (include "mlhub.allowList" .) (has $variable (list "false" "off" "no" "0" "f" "n")) -}}
+{{- fail (printf "mlhub.allowList names who may sign in, and mlhub.env.DYNAMIC_WHITELIST_ENABLED=%s says that nobody asks. Keep one of them." $variable) -}}
+{{- end -}}
 {{- end -}}
 
 {{- /* Variables that the chart decides itself, and the value that is meant. */ -}}
@@ -22,7 +79,8 @@
 HUB_NAME: fullnameOverride
 EXECUTION_MODE: nothing, it is k8s
 START_JHUB: nothing
-START_CHP: nothing
+START_CHP: proxy.chp.enabled
+MLHUB_ROUTER: proxy.chp.enabled
 START_NGINX: nothing
 START_SSH: ssh.enabled
 SSHD_TARGET: nothing
@@ -33,13 +91,22 @@ JPY_COOKIE_SECRET: mlhub.existingSecret
 DATA_VOLUME_CONTAINER: nothing, it is /data
 POLICY_FILE: policy
 POD_NAMESPACE: nothing
+HELM_RELEASE_NAME: nothing
+MLHUB_WORKSPACE_EGRESS: mlhub.workspaceEgress
+MLHUB_CULL_ENABLED: cull.enabled
+MLHUB_CULL_TIMEOUT: cull.timeout
+MLHUB_CULL_EVERY: cull.every
+MLHUB_CULL_MAX_AGE: cull.maxAge
+MLHUB_CULL_WARNING: cull.warning
 MLHUB_BASE_URL: mlhub.baseUrl
 MLHUB_DEBUG: mlhub.debug
+MLHUB_TIMEZONE: mlhub.timezone
 MLHUB_BASTION_TOKEN: mlhub.existingSecret
 MLHUB_RUN_DIR: nothing
 MLHUB_SSH_KEYS_DIR: mlhub.existingSecret
 MLHUB_PROXY_API_URL: nothing
 MLHUB_CHART_VALUES: nothing
+MLHUB_PUBLIC_SERVICE: nothing
 {{- end -}}
 
 {{- define "mlhub.checkEnvironment" -}}
@@ -73,10 +140,10 @@ MLHUB_CHART_VALUES: nothing
 {{- $data := include "mlhub.secretData" . | fromYaml -}}
 {{- if not (hasKey $data "hub.cookieSecret") -}}
 {{- if not (include "mlhub.keepsData" .) -}}
-{{- fail (printf "`helm template` and `--dry-run=client` can not keep generated secrets, and with hub.db.type=%s the hub can not either: everybody would be signed out, and SSH clients would meet other keys, with each start of its pod. Set mlhub.existingSecret; docs/howto/kubernetes.md tells what goes into it." .Values.hub.db.type) -}}
+{{- fail (printf "`helm template` and `--dry-run=client` cannot keep generated secrets, and with hub.db.type=%s the hub cannot either: everybody would be signed out, and SSH clients would meet other keys, with each start of its pod. Set mlhub.existingSecret; docs/howto/kubernetes.md tells what goes into it." .Values.hub.db.type) -}}
 {{- end -}}
 {{- if include "mlhub.metrics" . -}}
-{{- fail "metrics.enabled needs a token that `helm template` and `--dry-run=client` can not keep. Set mlhub.existingSecret, with the key metrics.token among the others." -}}
+{{- fail "metrics.enabled needs a token that `helm template` and `--dry-run=client` cannot keep. Set mlhub.existingSecret, with the key metrics.token among the others." -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -143,6 +210,9 @@ MLHUB_CHART_VALUES: nothing
 {{- if and $https.secret.name (not $isOn) -}}
 {{- fail (printf "proxy.https.secret.name=%s has a certificate, but HTTPS is off. Set mlhub.env.SSL_ENABLED=true, or remove the name." $https.secret.name) -}}
 {{- end -}}
+{{- if and $https.secret.passphrase (not $https.secret.name) -}}
+{{- fail (printf "proxy.https.secret.passphrase=%s is a key of the Secret that has the certificate, and proxy.https.secret.name names none. Set both and proxy.https.type=secret, or remove it." $https.secret.passphrase) -}}
+{{- end -}}
 {{- if and $isOn (eq $https.type "secret") (not $https.secret.name) -}}
 {{- fail "proxy.https.type=secret needs proxy.https.secret.name, the name of a Secret with a certificate. For one of type kubernetes.io/tls set also secret.crt=tls.crt and secret.key=tls.key." -}}
 {{- end -}}
@@ -157,8 +227,49 @@ MLHUB_CHART_VALUES: nothing
 {{- end -}}
 
 {{- define "mlhub.checkNetworks" -}}
-{{- if and .Values.singleuser.networkPolicy.internetExcept (not (include "mlhub.internet" .)) -}}
-{{- fail "singleuser.networkPolicy.internetExcept takes ranges out of the internet, but that is shut: internet=false, or egress is given. Set singleuser.networkPolicy.internet=true, or remove internetExcept." -}}
+{{- $words := (include "mlhub.egressWords" . | fromYaml).words -}}
+{{- if and .Values.singleuser.networkPolicy.internetExcept (not (has "internet" $words)) -}}
+{{- fail "singleuser.networkPolicy.internetExcept takes ranges out of the internet, but that is shut: mlhub.workspaceEgress has no word internet, or singleuser.networkPolicy.egress is given. Add internet to mlhub.workspaceEgress, or remove internetExcept." -}}
+{{- end -}}
+{{- if and .Values.mlhub.workspaceEgress (not $words) -}}
+{{- fail (printf "mlhub.workspaceEgress=%q names nothing. %s" .Values.mlhub.workspaceEgress (include "mlhub.egressExample" .)) -}}
+{{- end -}}
+{{- range list "all" "none" -}}
+{{- if and (has . $words) (gt (len $words) 1) -}}
+{{- fail (printf "mlhub.workspaceEgress has %q beside %s, but %q stands alone. %s" . (without $words . | join ", ") . (include "mlhub.egressExample" $)) -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.mlhub.workspaceEgress (not (has "all" $words)) (not .Values.singleuser.networkPolicy.enabled) -}}
+{{- fail (printf "mlhub.workspaceEgress=%q cannot hold with singleuser.networkPolicy.enabled=false. Set enabled=true, or mlhub.workspaceEgress=all." .Values.mlhub.workspaceEgress) -}}
+{{- end -}}
+{{- range without $words "internet" "all" "none" }}{{ include "mlhub.checkRange" (list $ .) }}{{ end -}}
+{{- end -}}
+
+{{- define "mlhub.egressExample" -}}
+Write e.g. internet, or internet,10.20.0.0/16 to add a network of the site's, or all, or none.
+{{- end -}}
+
+{{- /* One range of mlhub.workspaceEgress: {{ include "mlhub.checkRange" (list . "10.20.0.0/16") }} */ -}}
+{{- define "mlhub.checkRange" -}}
+{{- $word := index . 1 -}}
+{{- $isFour := regexMatch "^((25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])([.]|/|$)){4}([0-9]|[12][0-9]|3[0-2])?$" $word -}}
+{{- if not (or (and $isFour (regexMatch "^[0-9]+([.][0-9]+){3}(/[0-9]+)?$" $word)) (regexMatch "^[0-9a-f]*:[0-9a-f]*:[0-9a-f:]*(/([0-9]|[1-9][0-9]|1[01][0-9]|12[0-8]))?$" $word)) -}}
+{{- fail (printf "mlhub.workspaceEgress has the entry %q, which is neither a word that is known nor an address or range. %s" $word (include "mlhub.egressExample" .)) -}}
+{{- end -}}
+{{- if has $word (list "0.0.0.0/0" "::/0") -}}
+{{- fail (printf "mlhub.workspaceEgress has the entry %q, which is every address. Write all." $word) -}}
+{{- end -}}
+{{- $isMetadata := regexMatch "^(fe[89ab]|fd00:ec2:|fd20:ce:)" $word -}}
+{{- if $isFour -}}
+{{- $address := splitList "/" $word | first -}}
+{{- $cidr := ternary $word (printf "%s/32" $word) (contains "/" $word) -}}
+{{- if not (regexMatch "^0*$" (include "mlhub.bits" (printf "%s/32" $address) | trimPrefix (include "mlhub.bits" $cidr))) -}}
+{{- fail (printf "mlhub.workspaceEgress has the entry %q, which is neither a range (its address goes on behind /%s) nor an address. Write the range's first address, or the one address without a slash." $word (splitList "/" $cidr | last)) -}}
+{{- end -}}
+{{- range include "mlhub.metadataRanges" . | splitList " " }}{{ if hasPrefix (include "mlhub.bits" .) (include "mlhub.bits" $cidr) }}{{ $isMetadata = true }}{{ end }}{{ end -}}
+{{- end -}}
+{{- if $isMetadata -}}
+{{- fail (printf "mlhub.workspaceEgress has the entry %q, by which clouds hand out a machine's credentials. Remove it; the value that opens such an address is singleuser.cloudMetadata.enabled." $word) -}}
 {{- end -}}
 {{- end -}}
 
@@ -166,7 +277,7 @@ MLHUB_CHART_VALUES: nothing
 {{- define "mlhub.checkDoors" -}}
 {{- $endsInPod := eq (include "mlhub.tlsEnds" .) "pod" -}}
 {{- if and .Values.ssh.service.enabled (not .Values.ssh.enabled) -}}
-{{- fail "ssh.service.enabled=true asks for a Service of the SSH door, but ssh.enabled=false. Remove one of them." -}}
+{{- fail "ssh.service.enabled=true asks for a Service of the SSH bastion, but ssh.enabled=false. Remove one of them." -}}
 {{- end -}}
 {{- if and .Values.ingress.tls (not .Values.ingress.enabled) -}}
 {{- fail "ingress.tls is set, but ingress.enabled=false. Set ingress.enabled=true, or remove ingress.tls; without an ingress proxy.https is for certificates." -}}

@@ -28,6 +28,7 @@ secret: {{ .Values.mlhub.existingSecret | default (printf "%s-hub" $full) }}
 config: {{ $full }}-hub-config
 userConfig: {{ $full }}-user-config
 policy: {{ $full }}-policy
+allowList: {{ $full }}-allow-list
 data: {{ .Values.hub.db.pvc.existingClaim | default (printf "%s-hub-db-dir" $full) }}
 imageCredentials: {{ $full }}-hub-image-credentials
 proxy: {{ $full }}-proxy
@@ -78,8 +79,10 @@ mlhub.origin: {{ include "mlhub.fullname" . }}
 component: singleuser-server
 {{- end -}}
 
-{{- /* The image of a component: {{ include "mlhub.image" (list . .Values.hub.image) }} */ -}}
+{{- /* The image of a container, and when it is pulled: {{ include "mlhub.image" (list . .Values.hub.image) }} */ -}}
 {{- define "mlhub.image" -}}
+{{- $root := index . 0 -}}
 {{- $image := index . 1 -}}
-{{ printf "%s:%s" $image.name ($image.tag | default (index . 0).Chart.AppVersion) }}
+image: {{ printf "%s:%s" $image.name ($image.tag | default $root.Values.image.tag | default $root.Chart.AppVersion) }}
+imagePullPolicy: {{ $image.pullPolicy | default $root.Values.image.pullPolicy }}
 {{- end -}}

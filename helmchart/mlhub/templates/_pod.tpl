@@ -2,7 +2,7 @@
   What the pods have in common. Pod Security "restricted" holds for each of them.
 */ -}}
 
-{{- /* The security context of a container that runs as this user and group: {{ include "mlhub.containerSecurity" 1000 }} */ -}}
+{{- /* The security context of a container that runs as this user and group: {{ include "mlhub.containerSecurity" 61000 }} */ -}}
 {{- define "mlhub.containerSecurity" -}}
 runAsUser: {{ int64 . }}
 runAsGroup: {{ int64 . }}

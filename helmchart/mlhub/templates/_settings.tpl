@@ -63,13 +63,13 @@ outside
 {{- end -}}
 {{- end -}}
 
-{{- /* The Secret with nginx's certificate as YAML {name, crt, key}; nothing where nginx makes one of its own. */ -}}
+{{- /* The Secret with nginx's certificate as YAML {name, crt, key, passphrase}; nothing where nginx makes one of its own. */ -}}
 {{- define "mlhub.certificate" -}}
 {{- if eq (include "mlhub.tlsEnds" .) "pod" -}}
 {{- $https := .Values.proxy.https -}}
 {{- $ours := (include "mlhub.names" . | fromYaml).certificate -}}
 {{- if eq $https.type "secret" -}}
-{{- dict "name" $https.secret.name "crt" $https.secret.crt "key" $https.secret.key | toYaml -}}
+{{- dict "name" $https.secret.name "crt" $https.secret.crt "key" $https.secret.key "passphrase" $https.secret.passphrase | toYaml -}}
 {{- else if or (eq $https.type "letsencrypt") $https.manual.cert -}}
 {{- dict "name" $ours "crt" "tls.crt" "key" "tls.key" | toYaml -}}
 {{- end -}}
@@ -107,10 +107,28 @@ outside
 {{- include "mlhub.envValue" (list . "MLHUB_HOSTNAMES") | default (concat .Values.proxy.https.hosts $ingress $gateway | uniq | join ",") -}}
 {{- end -}}
 
+{{- /*
+  "true" where only the cluster knows the address that people open. With a Service of type ClusterIP alone it is that of
+  `kubectl port-forward`, as the notes say.
+*/ -}}
+{{- define "mlhub.unknownAddress" -}}
+{{- $isForwarded := and (eq .Values.proxy.service.type "ClusterIP") (not .Values.ingress.enabled) (not .Values.gateway.enabled) -}}
+{{- if not (or $isForwarded (include "mlhub.hostnames" .) (include "mlhub.envValue" (list . "MLHUB_SUBDOMAIN_HOST"))) }}true{{ end -}}
+{{- end -}}
+
 {{- /* The path under which the hub is served, with a slash at both ends. */ -}}
 {{- define "mlhub.basePath" -}}
 {{- $path := .Values.mlhub.baseUrl | trimAll "/" -}}
 {{ if $path }}/{{ $path }}/{{ else }}/{{ end }}
+{{- end -}}
+
+{{- /* The name of the ConfigMap with the names of those who may sign in; nothing where there is no list. */ -}}
+{{- define "mlhub.allowList" -}}
+{{- if .Values.mlhub.allowList.names -}}
+{{- (include "mlhub.names" . | fromYaml).allowList -}}
+{{- else -}}
+{{- .Values.mlhub.allowList.existingConfigMap -}}
+{{- end -}}
 {{- end -}}
 
 {{- /* "true" where the database, and whatever else is under /data, outlives the hub's pod. */ -}}
@@ -157,7 +175,7 @@ outside
 {{- end -}}
 
 {{- define "mlhub.blindSentence" -}}
-`helm template` and `--dry-run=client` do not see the cluster, so they can not keep generated secrets: each rendering would make others. Set mlhub.secretToken (openssl rand -hex 32), or mlhub.existingSecret; docs/howto/kubernetes.md tells what goes into it.
+`helm template` and `--dry-run=client` do not see the cluster, so they cannot keep generated secrets: each rendering would make others. Set mlhub.secretToken (openssl rand -hex 32), or mlhub.existingSecret; docs/howto/kubernetes.md tells what goes into it.
 {{- end -}}
 
 {{- /* "true" where the Secret holds this key: {{ include "mlhub.hasSecret" (list . "ssh.ca") }} */ -}}

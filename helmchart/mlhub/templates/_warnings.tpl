@@ -18,6 +18,9 @@
 {{- if not .Values.singleuser.networkPolicy.enabled -}}
 {{- $warnings = append $warnings "singleuser.networkPolicy.enabled=false: workspaces reach each other, the cluster and the cloud's metadata address." -}}
 {{- else -}}
+{{- if has "all" (include "mlhub.egressWords" . | fromYaml).words -}}
+{{- $warnings = append $warnings "mlhub.workspaceEgress=all: workspaces reach private networks, where nodes, the API server and other pods are. Unless that is meant, name the ranges that they need: internet,10.20.0.0/16." -}}
+{{- end -}}
 {{- $reopened := include "mlhub.reopened" . | fromYaml -}}
 {{- with $reopened.private -}}
 {{- $warnings = append $warnings (printf "singleuser.networkPolicy.egress lets workspaces into private networks (%s), where nodes, the API server and other pods are. Unless that is meant, narrow the rule, or name in its `except`: %s." (uniq . | join ", ") (include "mlhub.privateRanges" $ | replace " " ", ")) -}}
@@ -30,7 +33,7 @@
 {{- $warnings = append $warnings (printf "singleuser.cloudMetadata.enabled=true: everybody with a workspace can take the cloud credentials of its node at %s." .Values.singleuser.cloudMetadata.ip) -}}
 {{- end -}}
 {{- if and .Values.ssh.enabled (not .Values.ssh.networkPolicy.enabled) -}}
-{{- $warnings = append $warnings "ssh.networkPolicy.enabled=false: every pod of the cluster can claim any client address to the SSH door." -}}
+{{- $warnings = append $warnings "ssh.networkPolicy.enabled=false: every pod of the cluster can claim any client address to the SSH bastion." -}}
 {{- end -}}
 {{- range $name := list "hub" "proxy" -}}
 {{- $component := get $.Values $name -}}
@@ -38,11 +41,17 @@
 {{- $warnings = append $warnings (printf "%s.networkPolicy.enabled=false: every pod of the cluster reaches the %s%s." $name $name (ternary "" ", its API too" (eq $name "hub"))) -}}
 {{- end -}}
 {{- if and $component.pdb.enabled (has (toString $component.pdb.minAvailable) (list "1" "100%")) -}}
-{{- $warnings = append $warnings (printf "%s.pdb.minAvailable=%v: the node of its only pod can not be drained." $name $component.pdb.minAvailable) -}}
+{{- $warnings = append $warnings (printf "%s.pdb.minAvailable=%v: the node of its only pod cannot be drained." $name $component.pdb.minAvailable) -}}
 {{- end -}}
 {{- end -}}
 {{- if not (or .Values.rbac.enabled .Values.hub.serviceAccount.name) -}}
 {{- $warnings = append $warnings "rbac.enabled=false: the hub can start no workspace unless the namespace's default ServiceAccount may. Set hub.serviceAccount.name to one that may." -}}
+{{- end -}}
+{{- $asksForList := has (include "mlhub.envValue" (list . "DYNAMIC_WHITELIST_ENABLED") | lower) (list "true" "on" "yes" "1" "t" "y") -}}
+{{- $isMounted := false -}}
+{{- range .Values.hub.extraVolumeMounts }}{{ if hasPrefix "/resources/users" .mountPath }}{{ $isMounted = true }}{{ end }}{{ end -}}
+{{- if and $asksForList (not (include "mlhub.allowList" .)) (not $isMounted) -}}
+{{- $warnings = append $warnings "mlhub.env.DYNAMIC_WHITELIST_ENABLED asks for a list of names, and there is none: the authenticator's own rules decide who gets in. Set mlhub.allowList.names." -}}
 {{- end -}}
 {{- if eq .Values.hub.db.type "sqlite-memory" -}}
 {{- $warnings = append $warnings "hub.db.type=sqlite-memory: users, keys and tokens are gone with the hub's pod." -}}

@@ -1,7 +1,8 @@
-"""What every workspace's container is denied, and how that meets the site's own host config. Pure: no I/O.
+"""What every workspace's container is denied, and how that meets the site's own host config. Pure:
+no I/O.
 
-Promise: a site's ``extra_host_config`` has the last word on everything but two things, which isolation
-between people rests on: raw or administrative network access, and ``no-new-privileges``.
+Invariants: a site's ``extra_host_config`` has the last word on everything but two things, which
+isolation between people rests on: raw or administrative network access, and ``no-new-privileges``.
 """
 
 from __future__ import annotations
@@ -11,11 +12,23 @@ from typing import Any
 
 from mlhub.errors import ConfigurationError
 
-# What ordinary images need when they start as root: own files, switch users, end children, use low ports.
-CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID")
+# What ordinary images need when they start as root: own files, switch users, end children, use low
+# ports.
+CAPABILITIES = (
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "NET_BIND_SERVICE",
+    "SETGID",
+    "SETUID",
+)
 CPU_SHARES = 128
 FORBIDDEN_CAPABILITIES = frozenset({"ALL", "NET_ADMIN", "NET_RAW"})
-_INITS = frozenset({"tini", "tini-static", "dumb-init", "docker-init", "catatonit", "init", "s6-svscan"})
+_INITS = frozenset(
+    {"tini", "tini-static", "dumb-init", "docker-init", "catatonit", "init", "s6-svscan"}
+)
 
 
 def make_host_config() -> dict[str, Any]:
@@ -25,7 +38,8 @@ def make_host_config() -> dict[str, Any]:
         "cap_add": list(CAPABILITIES),
         "security_opt": ["no-new-privileges"],
         "pids_limit": 4096,
-        # An eighth of what the hub's own container weighs: where all want the processor, the hub answers first.
+        # An eighth of what the hub's own container weighs: where all want the processor, the hub
+        # answers first.
         "cpu_shares": CPU_SHARES,
         "shm_size": "256m",
         # A chatty workspace must not fill the host's disk.
@@ -47,20 +61,29 @@ def merge_host_config(ours: Mapping[str, Any], configured: Mapping[str, Any]) ->
 
 def check_host_config(configured: Mapping[str, Any]) -> None:
     """Refuse what would let one person's workspace reach another's."""
-    capabilities = {str(name).upper().removeprefix("CAP_") for name in configured.get("cap_add") or []}
+    capabilities = {
+        str(name).upper().removeprefix("CAP_") for name in configured.get("cap_add") or []
+    }
     if bad := sorted(capabilities & FORBIDDEN_CAPABILITIES):
         raise ConfigurationError(
-            f"extra_host_config: cap_add names {', '.join(bad)}, with which one workspace could reach or imitate another. Remove it."
+            f"extra_host_config: cap_add names {', '.join(bad)}, with which one workspace could"
+            " reach or imitate another. Remove it."
         )
     if configured.get("privileged"):
         raise ConfigurationError(
-            "extra_host_config: privileged=True would give every workspace the whole host. Remove it and add the capabilities or devices needed."
+            "extra_host_config: privileged=True would give every workspace the whole host. Remove"
+            " it and add the capabilities or devices needed."
         )
-    if any(str(option).replace("=", ":") == "no-new-privileges:false" for option in configured.get("security_opt") or []):
-        raise ConfigurationError("extra_host_config: security_opt takes no-new-privileges away. Remove that entry.")
+    if any(
+        str(option).replace("=", ":") == "no-new-privileges:false"
+        for option in configured.get("security_opt") or []
+    ):
+        raise ConfigurationError(
+            "extra_host_config: security_opt takes no-new-privileges away. Remove that entry."
+        )
 
 
 def brings_init(entrypoint: list[str] | str | None) -> bool:
-    """Tell whether an image starts an init process of its own."""
+    """Return True if an image starts an init process of its own."""
     words = entrypoint.split() if isinstance(entrypoint, str) else entrypoint or []
     return bool(words) and words[0].rsplit("/", 1)[-1] in _INITS

@@ -1,6 +1,7 @@
 """What a workspace was granted, in the terms of docker-py's host config. Pure: no I/O.
 
-Promise: the site's ``extra_host_config`` has the last word; without one, memory can not be stretched by swap.
+Invariants: the site's ``extra_host_config`` has the last word; without one, memory cannot be
+stretched by swap.
 """
 
 from __future__ import annotations
@@ -11,15 +12,22 @@ from typing import Any
 from docker.types import DeviceRequest
 from docker.utils import parse_bytes
 
-from mlhub.workspace.decision import Decision
-from mlhub.workspace.values import ALL_GPUS
+from mlhub.policy.decide import Decision
+from mlhub.quantities import ALL_GPUS
 
 CPU_PERIOD = 100_000
-# What the engine can change on a container that exists, so that a changed amount costs nobody what is installed inside.
-CHANGEABLE = ("cpu_period", "cpu_quota", "mem_limit", "memswap_limit")
+# What the engine can change on a container that exists, so that a changed amount costs nobody what
+# is installed inside.
+CHANGEABLE = ("cpu_period", "cpu_quota", "mem_limit", "mem_reservation", "memswap_limit")
 
 
-def make_limits(decision: Decision | None, cpu_limit: float | None, mem_limit: int | None, site: Mapping[str, Any]) -> dict[str, Any]:
+def make_limits(
+    decision: Decision | None,
+    cpu_limit: float | None,
+    mem_limit: int | None,
+    site: Mapping[str, Any],
+    mem_guarantee: int | None = None,
+) -> dict[str, Any]:
     """Make our limits, to be laid under the site's own host config ``site``."""
     limits: dict[str, Any] = {}
     if cpu_limit and "nano_cpus" not in site:
@@ -28,6 +36,9 @@ def make_limits(decision: Decision | None, cpu_limit: float | None, mem_limit: i
     if memory := site.get("mem_limit", mem_limit):
         # Docker's own default is as much swap again as there is memory.
         limits |= {"mem_limit": memory, "memswap_limit": memory}
+    if mem_guarantee:
+        # The engine refuses one above the limit, which may be less for one person than for others.
+        limits["mem_reservation"] = min(mem_guarantee, _read(memory or mem_guarantee))
     if decision is not None and decision.shm_size:
         limits["shm_size"] = decision.shm_size
     if decision is not None and decision.gpus:
@@ -36,18 +47,30 @@ def make_limits(decision: Decision | None, cpu_limit: float | None, mem_limit: i
 
 
 def make_device_request(gpus: tuple[str, ...]) -> DeviceRequest:
-    """Ask for GPUs as ``docker run --gpus`` does; which driver serves them is left to the engine."""
+    """Ask for GPUs as ``docker run --gpus`` does.
+
+    Which driver serves them is left to the engine.
+    """
     if gpus == ALL_GPUS:
         return DeviceRequest(count=-1, capabilities=[["gpu"]])
     return DeviceRequest(device_ids=list(gpus), capabilities=[["gpu"]])
 
 
 def list_changes(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what has to change on a container whose host config was ``found`` (in the engine's terms); nothing where all fits."""
+    """Return what has to change on a container whose host config was ``found`` (in the engine's
+    terms); nothing where all fits.
+    """
     limits = {key: wanted[key] for key in CHANGEABLE if wanted.get(key)}
-    keys = {"cpu_period": "CpuPeriod", "cpu_quota": "CpuQuota", "mem_limit": "Memory"}
+    keys = {
+        "cpu_period": "CpuPeriod",
+        "cpu_quota": "CpuQuota",
+        "mem_limit": "Memory",
+        "mem_reservation": "MemoryReservation",
+    }
     # Where the kernel does not count swap the engine writes another MemorySwap than it was told.
-    differs = any(_read(limits[key]) != found.get(name) for key, name in keys.items() if key in limits)
+    differs = any(
+        _read(limits[key]) != found.get(name) for key, name in keys.items() if key in limits
+    )
     return limits if differs else {}
 
 

@@ -1,7 +1,6 @@
 """One private network per user, and the hub's membership in those that hold running workspaces.
 
-Promise: subnets come from the configured pool, never overlap what the engine or the hub's own
-routes already use, and are used again once freed. The first half is pure arithmetic.
+Invariants: subnets come from the configured pool (``subnets.py``).
 
 Workspaces of one user see each other, those of different users do not. Workspaces reach the hub
 under the alias ``HUB_NAME``, which Docker's DNS answers also after the hub's container was created
@@ -11,63 +10,26 @@ anew; so no two live containers may hold that alias in one network.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from ipaddress import IPv4Network
-from pathlib import Path
 from typing import Any
 
 from docker.errors import APIError, NotFound
 from docker.types import IPAMConfig, IPAMPool
 
 from mlhub.backends.docker.engine import Engine
-from mlhub.backends.docker.own import make_refusal
+from mlhub.backends.docker.former_networks import FormerNetworks
+from mlhub.backends.docker.hub_container import refuse_second_hub
+from mlhub.backends.docker.subnets import Pool, make_bridge_name, parse_gateway, read_route_table
 from mlhub.errors import CapacityError, NameTakenError
-from mlhub.workspace.identity import LABEL_ORIGIN, LABEL_SERVER, Identity, make_bridge_prefix
+from mlhub.identity import LABEL_ORIGIN, LABEL_SERVER, Identity
 
+log = logging.getLogger(__name__)
+CREATE_ATTEMPTS = 50
 LINGER_SECONDS = 30.0  # a person who restarts a workspace should not pay for leaving and joining
-
-
-def find_free_subnet(pool: IPv4Network, prefix: int, taken: Iterable[IPv4Network]) -> IPv4Network | None:
-    """Find the lowest subnet of the pool that overlaps nothing taken, or None where the pool is full."""
-    size = 1 << (32 - prefix)
-    candidate = int(pool.network_address)
-    for start, end in sorted((int(net.network_address), int(net.broadcast_address)) for net in taken if net.overlaps(pool)):
-        if candidate + size <= start:
-            break
-        candidate = max(candidate, -(-(end + 1) // size) * size)
-    if candidate + size - 1 > int(pool.broadcast_address):
-        return None
-    return IPv4Network((candidate, prefix))
-
-
-def parse_routes(table: str) -> list[IPv4Network]:
-    """Parse the text of /proc/net/route into the networks it routes; the default route is none."""
-    networks = []
-    for line in table.splitlines()[1:]:
-        columns = line.split()
-        destination, mask = (int.from_bytes(bytes.fromhex(columns[index]), "little") for index in (1, 7))
-        if mask:
-            networks.append(IPv4Network((destination, mask.bit_count())))
-    return networks
-
-
-def parse_engine_subnets(networks: Iterable[dict[str, Any]]) -> list[IPv4Network]:
-    """Collect the IPv4 subnets of the engine's networks."""
-    configs = [config for network in networks for config in (network.get("IPAM") or {}).get("Config") or []]
-    return [IPv4Network(config["Subnet"], strict=False) for config in configs if "." in config.get("Subnet", "")]
-
-
-def make_bridge_name(hub: str, subnet: IPv4Network) -> str:
-    """Make the host's interface name of a network; the subnet makes it unique among the live ones."""
-    return f"{make_bridge_prefix(hub)}{int(subnet.network_address) & 0xFFFFFF:06x}"
-
-
-def read_routes() -> list[IPv4Network]:
-    """Read the routes of this process's own network namespace."""
-    table = Path("/proc/net/route")
-    return parse_routes(table.read_text()) if table.exists() else []
 
 
 class Networks:
@@ -77,18 +39,25 @@ class Networks:
     then nothing is joined, and workspaces are reached by address.
     """
 
-    def __init__(self, engine: Engine, hub_name: str, pool: str, prefix: int, extra_labels: dict[str, str] | None = None) -> None:
-        self.engine, self.hub_name, self.prefix = engine, hub_name, prefix
-        self.pool = IPv4Network(pool)
+    def __init__(
+        self,
+        engine: Engine,
+        hub_name: str,
+        pool: str,
+        prefix: int,
+        extra_labels: dict[str, str] | None = None,
+    ) -> None:
+        self.engine, self.hub_name = engine, hub_name
+        self.pool = Pool(engine, IPv4Network(pool), prefix)
         self.extra_labels = extra_labels or {}
         self.hub_id: str | None = None
         self.linger_seconds = LINGER_SECONDS
+        self.former = FormerNetworks()
         self._known: set[str] = set()
         self._joined: set[str] = set()
+        self._own_gateways: set[str] | None = None  # None: nothing has to be said about them
         self._new: set[str] = set()
         self._starting: Counter[str] = Counter()
-        self._reserved: set[IPv4Network] = set()
-        self._choosing = asyncio.Lock()
         self._locks: dict[str, asyncio.Lock] = {}
 
     @asynccontextmanager
@@ -100,20 +69,26 @@ class Networks:
         finally:
             self._starting[identity.network] -= 1
 
+    def name(self, identity: Identity) -> str:
+        """Return the name of the network that a user has, or gets."""
+        return self.former.name(identity)
+
     async def ensure(self, identity: Identity) -> str:
         """Make sure that a user's network exists; return its name."""
-        name = identity.network
-        async with self._lock(name):
-            if name not in self._known:
-                if await self._create(identity):
+        async with self._lock(identity):
+            if self.name(identity) not in self._known:
+                if self.former.has(identity) and not await self._keeps_former(identity):
+                    self.former.forget(identity)
+                name = self.name(identity)
+                if not self.former.has(identity) and await self._create(identity):
                     self._new.add(name)
                 self._known.add(name)
-        return name
+            return self.name(identity)
 
     async def join(self, identity: Identity) -> None:
         """Make sure that the hub is in a user's network, which exists."""
-        name = identity.network
-        async with self._lock(name):
+        async with self._lock(identity):
+            name = self.name(identity)
             if self.hub_id and name not in self._joined:
                 # Nobody can hold our alias in a network that we have just made.
                 is_new = name in self._new
@@ -121,101 +96,133 @@ class Networks:
                 try:
                     await self._join(name, check=not is_new)
                 except NotFound:
-                    self.forget(identity)  # the container's start meets the same and makes the network anew
+                    self.forget(
+                        identity
+                    )  # the container's start meets the same and makes the network anew
 
     def forget(self, identity: Identity) -> None:
         """Forget what is known about a user's network, because the engine just contradicted it."""
-        self._known.discard(identity.network)
-        self._joined.discard(identity.network)
+        self._known.discard(self.name(identity))
+        self._joined.discard(self.name(identity))
 
     async def release(self, identity: Identity) -> None:
         """Take the hub out of a user's network unless something runs or starts there."""
         if not self.hub_id:
             return
-        name = identity.network
         await asyncio.sleep(self.linger_seconds)
-        async with self._lock(name):
-            if name in self._joined and not self._starting[name] and not await self._list_others(name):
+        async with self._lock(identity):
+            name = self.name(identity)
+            if (
+                name in self._joined
+                and not self._starting[identity.network]
+                and not await self._list_others(name)
+            ):
                 await self._leave(name)
 
     async def remove(self, identity: Identity) -> bool:
-        """Remove a user's network unless something runs or starts there; tell whether it is gone."""
-        name = identity.network
-        async with self._lock(name):
+        """Remove a user's network unless something runs or starts there.
+
+        Tell whether it is gone.
+        """
+        async with self._lock(identity):
+            name = self.name(identity)
             network = await self.engine.find("inspect_network", name)
             if network is None:
                 return True
-            if not identity.owns_for_user(network.get("Labels")) or self._starting[name] or await self._list_others(name):
+            if (
+                not identity.owns_for_user(network.get("Labels"))
+                or self._starting[identity.network]
+                or await self._list_others(name)
+            ):
                 return False
-            await self._leave(name)
-            try:
-                await self.engine.call("remove_network", network["Id"])
-            except APIError as error:
-                if not isinstance(error, NotFound):
-                    return False  # something joined meanwhile
+            # First: it may go although the answer is lost.
             self.forget(identity)
+            if not await self._remove(name, network["Id"]):
+                return False
+            self.former.forget(identity)
             return True
 
-    async def settle(self) -> None:
+    async def _remove(self, name: str, network_id: str) -> bool:
+        await self._leave(name)
+        try:
+            await self.engine.call("remove_network", network_id)
+        except APIError as error:
+            return isinstance(error, NotFound)  # else something joined meanwhile
+        return True
+
+    async def _keeps_former(self, identity: Identity) -> bool:
+        """Return True if a user goes on with the network that an older version made."""
+        name = identity.former_network
+        network = await self.engine.find("inspect_network", name)
+        if network is None or not identity.owns_for_user(network.get("Labels")):
+            return False
+        is_used = self._starting[identity.network] > 1 or await self._list_others(name)
+        if is_used or not self.former.is_in_the_way(identity):
+            return True
+        return not await self._remove(name, network["Id"])
+
+    async def prepare(self) -> None:
         """Join the networks of running workspaces and leave the others; for the start of the hub.
 
         Raises ``ConfigurationError`` where another live container answers to this hub's name.
         """
-        if not self.hub_id:
-            return
         filters = {"label": [f"{LABEL_ORIGIN}={self.hub_name}", LABEL_SERVER]}
-        own, containers, networks = await asyncio.gather(
-            self.engine.call("inspect_container", self.hub_id),
+        containers, networks, version = await asyncio.gather(
             self.engine.call("containers", filters=filters),
             self.engine.call("networks", filters={"label": f"{LABEL_ORIGIN}={self.hub_name}"}),
+            self.engine.read_version(),
         )
         ours = {network["Name"] for network in networks}
-        needed = {name for container in containers for name in container["NetworkSettings"]["Networks"]} & ours
-        attached = set(own["NetworkSettings"]["Networks"]) & ours
+        own = await self.engine.call("inspect_container", self.hub_id) if self.hub_id else {}
+        endpoints = (own.get("NetworkSettings") or {}).get("Networks") or {}
+        self.former.note(ours, set(endpoints) - ours, version["ApiVersion"])
+        if not self.hub_id:
+            return
+        needed = {
+            name for container in containers for name in container["NetworkSettings"]["Networks"]
+        } & ours
+        attached = set(endpoints) & ours
+        self._own_gateways = {
+            endpoint.get("Gateway") for name, endpoint in endpoints.items() if name not in ours
+        }
         self._joined |= attached & needed
         self._known |= needed
-        await asyncio.gather(*(self._leave(name) for name in attached - needed), *(self._join(name) for name in needed - attached))
+        await asyncio.gather(
+            *(self._leave(name) for name in attached - needed),
+            *(self._join(name) for name in needed - attached),
+        )
 
     async def _create(self, identity: Identity) -> bool:
+        """Create a user's network; return False where it exists already."""
         network = await self.engine.find("inspect_network", identity.network)
-        for _ in range(50):
+        for _ in range(CREATE_ATTEMPTS):
             if network is not None:
                 break
-            subnet = await self._choose_subnet()
+            subnet = await self.pool.reserve()
             try:
                 await self._create_in(identity, subnet)
             except APIError as error:
-                text = str(error).lower()
-                if "already exists" in text and "bridge" not in text:
+                if _is_taken_name(error):
                     network = await self.engine.find("inspect_network", identity.network)
-                elif "overlap" not in text and "bridge name" not in text and "conflicts with network" not in text:
-                    self._reserved.discard(subnet)
+                elif not _is_taken_subnet(error):
+                    self.pool.give_back(subnet)
                     raise
-                # Else the subnet stays reserved: taken by something that the engine sees and we do not.
+                # Else the subnet stays reserved: taken by something that the engine sees and we do
+                # not.
             else:
-                self._reserved.discard(subnet)
+                self.pool.give_back(subnet)
                 return True
         if network is None:
             raise CapacityError(
-                f"No free subnet was found in MLHUB_NETWORK_POOL={self.pool}. Choose a pool that nothing else on the Docker host uses."
+                f"No free subnet was found in MLHUB_NETWORK_POOL={self.pool}. Choose a pool that "
+                "nothing else on the Docker host uses."
             )
         if not identity.owns_for_user(network.get("Labels")):
             raise NameTakenError(
-                f"A network named {identity.network!r} exists already and is not this user's. Ask your administrator to remove or rename it."
+                f"A network named {identity.network!r} exists already and is not this user's. Ask "
+                "your administrator to remove or rename it."
             )
         return False
-
-    async def _choose_subnet(self) -> IPv4Network:
-        async with self._choosing:
-            networks = await self.engine.call("networks")
-            taken = [*parse_engine_subnets(networks), *read_routes(), *self._reserved]
-            subnet = find_free_subnet(self.pool, self.prefix, taken)
-            if subnet is None:
-                raise CapacityError(
-                    f"All subnets of MLHUB_NETWORK_POOL={self.pool} are taken. Choose a larger pool or delete users that are gone."
-                )
-            self._reserved.add(subnet)
-            return subnet
 
     async def _create_in(self, identity: Identity, subnet: IPv4Network) -> None:
         await self.engine.call(
@@ -231,20 +238,38 @@ class Networks:
     async def _join(self, name: str, check: bool = True) -> None:
         assert self.hub_id
         if check:
-            await self._refuse_second_hub(name)
+            await refuse_second_hub(self.engine, self.hub_name, name, await self._list_others(name))
         try:
-            await self.engine.call("connect_container_to_network", self.hub_id, name, aliases=[self.hub_name])
+            await self.engine.call("join_network", self.hub_id, name, [self.hub_name])
         except APIError as error:
             if "already exists in network" not in str(error):
                 raise
         self._joined.add(name)
+        self._look_at_gateway(name)
+
+    def _look_at_gateway(self, name: str) -> None:
+        """Say once where the hub's own connections have moved into a workspace's network, with what
+        holds there.
+        """
+        gateway = parse_gateway(read_route_table())
+        if gateway and self._own_gateways is not None and gateway not in self._own_gateways:
+            self._own_gateways = None
+            log.warning(
+                "The hub's own connections now leave by a network of workspaces (since %s), where "
+                "MLHUB_WORKSPACE_EGRESS holds for them, too: the engine takes the network whose "
+                "name sorts first. Connect the hub to one whose name sorts before %r.",
+                name,
+                name,
+            )
 
     async def _leave(self, name: str) -> None:
         self._joined.discard(name)
         if not self.hub_id:
             return
         try:
-            await self.engine.call("disconnect_container_from_network", self.hub_id, name, force=True)
+            await self.engine.call(
+                "disconnect_container_from_network", self.hub_id, name, force=True
+            )
         except APIError as error:
             if not isinstance(error, NotFound) and "is not connected" not in str(error):
                 raise
@@ -253,16 +278,15 @@ class Networks:
         containers = await self.engine.call("containers", filters={"network": name})
         return [container for container in containers if container["Id"] != self.hub_id]
 
-    async def _refuse_second_hub(self, name: str) -> None:
-        for container in await self._list_others(name):
-            if LABEL_SERVER in (container.get("Labels") or {}):
-                continue  # a workspace: it gets no alias of its own choice
-            full = await self.engine.find("inspect_container", container["Id"])
-            endpoint = ((full or {}).get("NetworkSettings", {}).get("Networks") or {}).get(name) or {}
-            names = {*(endpoint.get("Aliases") or []), *(entry.lstrip("/") for entry in container.get("Names", []))}
-            if self.hub_name in names:
-                other = container["Names"][0].lstrip("/")
-                raise make_refusal(other, f"already answers as {self.hub_name!r} in the network {name!r}", self.hub_name)
+    def _lock(self, identity: Identity) -> asyncio.Lock:
+        return self._locks.setdefault(identity.network, asyncio.Lock())
 
-    def _lock(self, name: str) -> asyncio.Lock:
-        return self._locks.setdefault(name, asyncio.Lock())
+
+def _is_taken_name(error: APIError) -> bool:
+    text = str(error).lower()
+    return "already exists" in text and "bridge" not in text
+
+
+def _is_taken_subnet(error: APIError) -> bool:
+    text = str(error).lower()
+    return any(each in text for each in ("overlap", "bridge name", "conflicts with network"))

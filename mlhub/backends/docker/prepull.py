@@ -1,6 +1,8 @@
-"""Pull the site's images before anybody waits for them: once by ``mlhub images pull``, or again and again by the hub.
+"""Pull the site's images before anybody waits for them: once by ``mlhub images pull``, or again and
+again by the hub.
 
-Promise: one image that can not be pulled keeps no other from being pulled. What runs keeps the image that it has.
+Invariants: one image that cannot be pulled keeps no other from being pulled. What runs keeps the
+image that it has.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ Report = Callable[[str, float, str], None]  # image, percent, message
 log = logging.getLogger(__name__)
 
 
-async def pull_images(engine: Engine, images: Iterable[str], report: Report | None = None) -> dict[str, str]:
+async def pull_images(
+    engine: Engine, images: Iterable[str], report: Report | None = None
+) -> dict[str, str]:
     """Pull images one after the other; return a sentence for each one that could not be pulled."""
     failures: dict[str, str] = {}
     for image in images:
@@ -26,14 +30,16 @@ async def pull_images(engine: Engine, images: Iterable[str], report: Report | No
                 report(image, percent, message)
 
         try:
-            with engine.sentences():
+            with engine.friendly_errors():
                 await engine.pull(image, tell)
         except MLHubError as error:
             failures[image] = str(error)
     return failures
 
 
-async def keep_pulling(engine: Engine, list_images: Callable[[], list[str]], seconds: float) -> None:
+async def keep_pulling(
+    engine: Engine, list_images: Callable[[], list[str]], seconds: float
+) -> None:
     """Pull the images that ``list_images`` names now and every so many seconds, for ever."""
     while True:
         try:

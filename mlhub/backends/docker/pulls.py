@@ -1,6 +1,7 @@
 """One pull of an image: what the engine tells of it, added up, and told to all who wait for it.
 
-Promise: the percentage never goes back, and whoever comes later sees at once how far the pull is. ``PullState`` is pure.
+Invariants: the percentage never goes back, and whoever comes later sees at once how far the pull
+is. ``PullState`` is pure.
 """
 
 from __future__ import annotations
@@ -59,7 +60,8 @@ class PullState:
                 return  # "Pulling from …" carries the tag as its id
             layer = self.layers[name] = Layer()
         self._read(layer, status, event.get("progressDetail") or {})
-        # Sizes of later layers are not known at first: what they turn out to be must not take anything back.
+        # Sizes of later layers are not known at first: what they turn out to be must not take
+        # anything back.
         self.percent = max(self.percent, self._measure())
 
     @property
@@ -69,9 +71,16 @@ class PullState:
             return f"Pulling {self.image}"
         done = sum(layer.is_done for layer in self.layers.values())
         known = [layer for layer in self.layers.values() if layer.total]
-        loaded = sum(layer.total if layer.is_downloaded else min(layer.downloaded, layer.total) for layer in known)
+        loaded = sum(
+            layer.total if layer.is_downloaded else min(layer.downloaded, layer.total)
+            for layer in known
+        )
         more = "" if len(known) == len(self.layers) else " or more"
-        size = f", {_show(loaded)} of {_show(sum(layer.total for layer in known))}{more}" if known else ""
+        size = (
+            f", {_show(loaded)} of {_show(sum(layer.total for layer in known))}{more}"
+            if known
+            else ""
+        )
         return f"Pulling {self.image}: {done} of {len(self.layers)} layers{size}"
 
     def _read(self, layer: Layer, status: str, detail: Mapping[str, Any]) -> None:
@@ -92,7 +101,11 @@ class PullState:
         totals = [layer.total for layer in self.layers.values() if layer.total]
         guess = sum(totals) / len(totals) if totals else 1.0
         weights = [(layer.total or guess, layer.share) for layer in self.layers.values()]
-        return 100 * sum(weight * share for weight, share in weights) / sum(weight for weight, _ in weights)
+        return (
+            100
+            * sum(weight * share for weight, share in weights)
+            / sum(weight for weight, _ in weights)
+        )
 
 
 class Pull:
@@ -112,10 +125,15 @@ class Pull:
         listener(*self._told)
 
     def feed(self, event: Mapping[str, Any]) -> None:
-        """Take one event, in the event loop, and tell the listeners where it makes enough of a difference."""
+        """Take one event, in the event loop, and tell the listeners where it makes enough of a
+        difference.
+        """
         self.state.add(event)
         now = asyncio.get_running_loop().time()
-        report = (min(99.0, self.state.percent), self.state.message)  # the last percent is that the engine says so
+        report = (
+            min(99.0, self.state.percent),
+            self.state.message,
+        )  # the last percent is that the engine says so
         is_worth_it = report[0] - self._told[0] >= 1 or now - self._told_at >= INTERVAL_SECONDS
         if report != self._told and is_worth_it:
             self._tell(report, now)

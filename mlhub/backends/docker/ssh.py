@@ -1,114 +1,105 @@
-"""SSH into workspaces on a Docker engine: the bundle as a volume, and its sshd started in a running container.
+"""The part of the Docker spawner that lets people in by SSH: where, with which host identity, and
+that its sshd runs.
 
-Promise: nothing is asked of the image, and no path of the host is used. The volume is filled by the engine itself, when a
-container of the hub's own image is created with it, and is mounted read-only.
+Invariants: nothing here is on the way from a start to a workspace that answers in the browser.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from docker.errors import APIError
+from mlhub.backends.docker.container import pick_host, read_environment
+from mlhub.backends.docker.ssh_bundle import has_bundle, make_start_environment, start_sshd
+from mlhub.backends.readiness import is_listening
+from mlhub.backends.ssh import SshEntry
+from mlhub.errors import BackendError, MLHubError
+from mlhub.ssh.authority import PORT
+from mlhub.workspaces.port import Address
 
-from mlhub.backends.docker.engine import Engine
-from mlhub.errors import BackendError
-from mlhub.workspace.identity import LABEL_ORIGIN
-from mlhub.workspace.ssh import BUNDLE, HostIdentity, make_hub_line, make_session_environment
-
-LABEL_BUNDLE = "mlhub.ssh_bundle"
-PRIVSEP_FOLDER = "/run/sshd"
-# sshd as root shuts the part that speaks to strangers into an empty folder, and reports terminals to the kernel's audit:
-# without these two, which are among any container's by default, it ends. Other users' sshd does neither.
-ROOT_CAPABILITIES = ("AUDIT_WRITE", "SYS_CHROOT")
-log = logging.getLogger(__name__)
+LABEL_SSH_PORT = "mlhub.ssh_port"
 
 
-class Bundle:
-    """The OpenSSH server that this hub's image carries, as a volume of one engine."""
+class SshEntryMixin(SshEntry):
+    """Give a Docker spawner its SSH side; put it before the spawner class."""
 
-    def __init__(self, engine: Engine, hub_name: str, extra_labels: Mapping[str, str], folder: str = BUNDLE) -> None:
-        self.engine, self.hub_name, self.extra_labels = engine, hub_name, dict(extra_labels)
-        self._version = Path(folder) / "version"
-        self._filled: asyncio.Task[str | None] | None = None
+    ssh_bundle: str | None = None
 
-    async def ensure(self, image_id: str | None) -> str | None:
-        """Make sure of the volume; return its name, or None where this hub carries no bundle or runs outside of the engine."""
-        if self._filled is None or (self._filled.done() and (self._filled.cancelled() or self._filled.exception() is not None)):
-            self._filled = asyncio.create_task(self._fill(image_id))
-        return await asyncio.shield(self._filled)
-
-    def forget(self) -> None:
-        """Look for the volume again at the next start: something is wrong with it."""
-        self._filled = None
-
-    async def _fill(self, image_id: str | None) -> str | None:
-        if image_id is None or not self._version.is_file():
+    @property
+    def ssh_address(self) -> Address | None:
+        """Where the bastion reaches this workspace's sshd, or None where it has none."""
+        container = self._container or {}
+        port = self._read_own_port(container) or (PORT if has_bundle(container) else None)
+        if port is None or not self.ssh_folder:
             return None
-        version = self._version.read_text().strip()
-        name = f"{self.hub_name}-ssh-{version}"
-        labels = {**self.extra_labels, LABEL_ORIGIN: self.hub_name, LABEL_BUNDLE: version}
-        await self.engine.call("create_volume", name, labels=labels)
-        # The engine copies what the image has there into the volume where that is empty; the container never runs.
-        container = await self.engine.call(
-            "create_container",
-            image_id,
-            entrypoint=["true"],
-            labels=labels,
-            host_config={"Binds": [f"{name}:{BUNDLE}"], "NetworkMode": "none"},
-        )
-        await self.engine.call("remove_container", container["Id"], force=True, v=True)
-        await self._remove_others(name)
-        return name
+        if self.backend.networks.hub_id and not self.network_name:
+            return Address(
+                self.object_name, port
+            )  # Docker's DNS knows it, whatever its address is now
+        networks = (container.get("NetworkSettings") or {}).get("Networks") or {}
+        host = pick_host(networks, self.network_name or self.identity.network)
+        return Address(host, port) if host else None
 
-    async def _remove_others(self, name: str) -> None:
-        """Remove the volumes of former versions that no workspace uses any more."""
-        filters = {"label": [f"{LABEL_ORIGIN}={self.hub_name}", LABEL_BUNDLE]}
-        for volume in (await self.engine.call("volumes", filters=filters)).get("Volumes") or []:
-            if volume["Name"] != name:
-                try:
-                    await self.engine.call("remove_volume", volume["Name"])
-                except APIError as error:
-                    if error.status_code not in (404, 409):  # gone, or in use
-                        raise
+    async def prepare_ssh(self) -> None:
+        """Make sure of the bundle's volume before the container is made; without it the workspace
+        starts all the same.
+        """
+        self.ssh_bundle = None
+        if not self.wants_bundle:
+            return
+        try:
+            with self.backend.engine.friendly_errors():
+                self.ssh_bundle = await self.backend.ssh_bundle.ensure()
+        except MLHubError as error:
+            self.log.warning("%s starts without SSH: %s", self.object_name, error)
 
+    def open_ssh(self) -> None:
+        """Let people in by SSH, in the background: the workspace answers the browser by now."""
+        if self.ssh_address is not None:
+            self.backend.keep(asyncio.create_task(self.ensure_ssh()))
 
-def make_start_environment(host: HostIdentity, environment: Mapping[str, str]) -> dict[str, str]:
-    """Make the environment of the bundle's ``start``, from a container's own."""
-    return {
-        "MLHUB_SSH_KEY": host.key,
-        "MLHUB_SSH_CERTIFICATE": host.certificate,
-        "MLHUB_SSH_HUB": make_hub_line(environment),
-        "MLHUB_SSH_SETENV": make_session_environment(environment),
-    }
+    def find_sshd_run(self) -> str | None:
+        """Find the run of the container into which SSH was brought; an image's own sshd is its own
+        affair.
+        """
+        container = self._container or {}
+        if self.ssh_address is None or not has_bundle(container):
+            return None
+        # A container that is kept has the same id each time that it runs.
+        return f"{self.object_id} {container.get('State', {}).get('StartedAt', '')}"
 
+    async def reach_sshd(self) -> Address | None:
+        """Reach the workspace's sshd; one that does not run is started."""
+        address = self.ssh_address
+        if address is None or await is_listening(address):
+            return address
+        with self.backend.engine.friendly_errors():
+            environment = make_start_environment(
+                await self.make_host(), read_environment(self._container or {})
+            )
+            try:
+                await start_sshd(self.backend.engine, str(self.object_id), environment, address)
+            except BackendError:
+                self.backend.ssh_bundle.forget()
+                raise
+        return address
 
-async def start_sshd(engine: Engine, container_id: str, environment: Mapping[str, str]) -> None:
-    """Start the bundle's sshd in a running container, as the user that the container runs as.
+    async def read_file(self, path: str, size: int) -> str:
+        """Read the start of a small file inside the workspace; ``~`` is the container's home.
 
-    Raises ``BackendError`` with what it said where it does not start.
-    """
-    made = await engine.call("exec_create", container_id, [f"{BUNDLE}/start"], environment=dict(environment))
-    output = await engine.call("exec_start", made["Id"])
-    code = (await engine.call("exec_inspect", made["Id"])).get("ExitCode")
-    if code:
-        said = output.decode(errors="replace").strip()[-500:] or f"code {code}"
-        raise BackendError(f"The workspace's SSH server does not start: {said}")
+        The engine reads it, and no program of the workspace's: whatever the file is, this ends.
+        """
+        home = read_environment(self._container or {}).get("HOME", "/root")
+        path = home + path[1:] if path.startswith("~/") else path
+        with self.backend.engine.friendly_errors():
+            content = await self.backend.engine.call("read_file", str(self.object_id), path, size)
+        return bytes(content).decode("utf-8", "replace")
 
+    def make_ssh_labels(self) -> dict[str, str]:
+        """Make the label that tells where an image's own sshd listens."""
+        port = self._image_settings.ssh_port
+        return {LABEL_SSH_PORT: str(port)} if port else {}
 
-def runs_as_root(user: Any) -> bool:
-    """Tell whether a container with this ``user`` runs as root."""
-    return str(user or "0").partition(":")[0] in ("0", "root")
-
-
-def admit_ssh(host: dict[str, Any], bundle: str | None, *, as_root: bool) -> None:
-    """Add the bundle, where it is not left to the image's own sshd, to a container's host config, and what sshd as root needs."""
-    if bundle:
-        host["binds"] = {**(host.get("binds") or {}), bundle: {"bind": BUNDLE, "mode": "ro"}}
-    if as_root:
-        host["cap_add"] = [*(host.get("cap_add") or []), *ROOT_CAPABILITIES]
-        if bundle:
-            host["tmpfs"] = {PRIVSEP_FOLDER: "size=4k,mode=755", **(host.get("tmpfs") or {})}
+    def _read_own_port(self, container: dict[str, Any]) -> int | None:
+        port = ((container.get("Config") or {}).get("Labels") or {}).get(LABEL_SSH_PORT, "")
+        return int(port) if port.isdecimal() else None

@@ -1,7 +1,8 @@
 """What the cluster says about pods that start: one watch for all of them.
 
-Promise: however many workspaces start at once, this takes one connection to the API. A watch that ends is started anew;
-what was said meanwhile is lost, for it only tells people how far a start has come.
+Invariants: however many workspaces start at once, this takes one connection to the API. A watch
+that ends is started anew; what was said meanwhile is lost, for it only tells people how far a start
+has come.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from mlhub.backends.kubernetes.api import UNANSWERED, Api
+from mlhub.backends.kubernetes.client import UNANSWERED, Api
 
 PAUSE_SECONDS = 2.0
 Listener = Callable[[dict[str, Any]], None]
@@ -44,7 +45,9 @@ class PodEvents:
         while True:
             try:
                 async for event in self._api.watch_pod_events():
-                    if listener := self._listeners.get(event.get("involvedObject", {}).get("name", "")):
+                    if listener := self._listeners.get(
+                        event.get("involvedObject", {}).get("name", "")
+                    ):
                         listener(event)
             except UNANSWERED:
                 pass

@@ -1,144 +1,69 @@
-"""MLHubKubernetesSpawner: a workspace as a pod, with its own claim, and a network that its user's workspaces share.
+"""MLHubKubernetesSpawner: a workspace as a pod, with its own claim, and a network that its user's
+workspaces share.
 
-Promise: a workspace's pod is made anew at each start and its claim is kept; what carries another identity is never
-adopted, mounted, routed to or removed. All of KubeSpawner's traits mean what they mean there.
+Invariants: a workspace's pod is made anew at each start and its claim is kept; what carries another
+identity is never adopted, mounted, routed to or removed. All of KubeSpawner's traits mean what they
+mean there.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Any, ClassVar
+from typing import Any
 
-from kubespawner import KubeSpawner
-from traitlets import Bool, Int, Unicode, default
+from jupyterhub.utils import maybe_future
+from kubespawner.objects import make_owner_reference
 
-from mlhub.backends.kubernetes import objects, pods, volumes
-from mlhub.backends.kubernetes.api import UNANSWERED, is_hiccup, sentences
-from mlhub.backends.kubernetes.entry import KubernetesSshEntry
-from mlhub.backends.kubernetes.inventory import KubernetesBackend
-from mlhub.backends.kubernetes.launch import Launch
-from mlhub.backends.kubernetes.names import ANNOTATION_IMAGE, owns
-from mlhub.errors import ConfigurationError, ImageError, OptionsError, WorkspaceError
-from mlhub.workspace.expiry import LABEL_EXPIRES
-from mlhub.workspace.identity import LABEL_ORIGIN
-from mlhub.workspace.policy import Host
-from mlhub.workspace.spawner import WorkspaceSpawnerMixin
-from mlhub.workspace.ssh import PORT
-from mlhub.workspace.values import ALL_GPUS
+from mlhub.backends.adoption import NOT_ALLOWED, Replace, judge
+from mlhub.backends.inventory import LABEL_IMAGE
+from mlhub.backends.kubernetes import pods, spec
+from mlhub.backends.kubernetes.client import friendly_errors
+from mlhub.backends.kubernetes.names import seconds
+from mlhub.backends.kubernetes.ssh import KubernetesSshEntry
+from mlhub.backends.kubernetes.start import Start, Target
+from mlhub.backends.kubernetes.volumes import CLAIM, NO_CLAIM, Claim, lead_claim
+from mlhub.backends.kubernetes.watch import WatchingKubeSpawner
+from mlhub.errors import ImageError, OptionsError, WorkspaceError
+from mlhub.options.option import Host
+from mlhub.policy.expiry import LABEL_EXPIRES
+from mlhub.quantities import ALL_GPUS
+from mlhub.ssh.authority import PORT
+from mlhub.workspaces.holder import LABEL_PERSON
+from mlhub.workspaces.port import ImageInfo
+from mlhub.workspaces.tokens import keep_server_token
 
-OWN_NAME = "{mlhub_name}"
 
-
-class MLHubKubernetesSpawner(KubernetesSshEntry, WorkspaceSpawnerMixin, KubeSpawner):
+class MLHubKubernetesSpawner(KubernetesSshEntry, WatchingKubeSpawner):
     """Start workspaces as pods of a Kubernetes cluster."""
 
-    stop_seconds = Int(10, min=1, config=True, help="Seconds a workspace gets to end by itself when it is stopped.")
-    network_policy = Bool(
-        True,
-        config=True,
-        help="Make a network policy for each user, by which that user's workspaces reach each other. What else workspaces reach is the chart's to say; without its policies set this to False.",
-    )
-    gpu_resource = Unicode("nvidia.com/gpu", config=True, help="Name under which nodes offer GPUs.")
-
-    _backends: ClassVar[dict[tuple[str, str, str], KubernetesBackend]] = {}
-    _replacing: ClassVar[asyncio.Lock | None] = None
-
-    @property
-    def backend(self) -> KubernetesBackend:
-        """The backend that all spawners of this hub share."""
-        key = (self.hub_name, self.namespace, self.gpu_resource)
-        if key not in self._backends:
-            self._backends[key] = KubernetesBackend(
-                self.hub_name, self.namespace, {**self.extra_labels, **self.common_labels}, self.gpu_resource
-            )
-        return self._backends[key]
-
-    # names
-
-    @default("pod_name_template")
-    def _default_pod_name_template(self) -> str:
-        return OWN_NAME
-
-    @default("pvc_name_template")
-    def _default_pvc_name_template(self) -> str:
-        return OWN_NAME
-
-    @default("secret_name_template")
-    def _default_secret_name_template(self) -> str:
-        return OWN_NAME
-
-    def _expand_user_properties(self, template: str, slug_scheme: str | None = None) -> str:
-        if self.user is None:  # the one of prepare_hub
-            return ""
-        if template == OWN_NAME:
-            return self.identity.container
-        return str(super()._expand_user_properties(template, slug_scheme))
-
-    @property
-    def workspace_name(self) -> str:
-        """Name of the pod, and of its Service."""
-        return self.pod_name
-
-    @default("storage_pvc_ensure")
-    def _default_storage_pvc_ensure(self) -> bool:
-        return True
-
-    @default("storage_capacity")
-    def _default_storage_capacity(self) -> str:
-        return "10Gi"
-
-    @default("storage_access_modes")
-    def _default_storage_access_modes(self) -> list[str]:
-        return ["ReadWriteOnce"]
-
-    @default("delete_grace_period")
-    def _default_delete_grace_period(self) -> int:
-        return self.stop_seconds
-
-    @default("fs_gid")
-    def _default_fs_gid(self) -> int:
-        return 1000  # any group will do: the process gets it beside its own
+    has_own_address = True
 
     # before a start
 
     async def prepare_hub(self) -> None:
         """Check what the site says, and that the cluster answers."""
         await super().prepare_hub()
-        self._check_site()
-        with sentences():
+        self.check_site()
+        with friendly_errors():
             await self.read_host()
             await self._start_watching_pods()
-
-    def _check_site(self) -> None:
-        if self.enable_user_namespaces:
-            raise ConfigurationError(
-                "c.KubeSpawner.enable_user_namespaces is not supported: all workspaces of a hub share its namespace. Remove the line."
-            )
-        for trait in ("pod_name_template", "secret_name_template"):
-            template = getattr(self, trait)
-            if template != OWN_NAME and "{user_server}" not in template and "{safe_user_server}" not in template:
-                raise ConfigurationError(
-                    f"c.KubeSpawner.{trait} = {template!r} gives two people the same name. Put {{user_server}} into it, or remove the line."
-                )
-        if self.profile_list:
-            raise ConfigurationError(
-                "c.KubeSpawner.profile_list offers what the policy would not know of. Remove the line, and offer images in the catalogue of policy.yaml, and sizes by its rules."
-            )
 
     async def prepare_workspace(self) -> None:
         """Refuse what no pod of this cluster can be."""
         if self._image_settings.needs_root and self.pod_security_context.get("runAsNonRoot", True):
             raise ImageError(
-                f"The image {self.image!r} has to start as root, and workspaces of this cluster may not be root. Choose another image."
+                f"The image {self.image!r} has to start as root, and workspaces of this cluster may"
+                " not be root. Choose another image."
             )
         if self.decision is not None and self.decision.gpus == ALL_GPUS:
             raise OptionsError(
-                "gpus=all means nothing here: how many GPUs the nodes have is unknown. Ask for a number of them, such as 0,1."
+                "gpus=all means nothing here: how many GPUs the nodes have is unknown. Ask for a"
+                " number of them, such as 0,1."
             )
 
     async def read_host(self) -> Host:
         """Tell what the largest node has."""
-        with sentences():
+        with friendly_errors():
             return await self.backend.nodes.read()
 
     # the start
@@ -146,32 +71,106 @@ class MLHubKubernetesSpawner(KubernetesSshEntry, WorkspaceSpawnerMixin, KubeSpaw
     async def start_workspace(self) -> str:
         """Make the pod, or use the one that runs, and return its URL once it answers."""
         await self.backend.finish_deletion(self.identity)
-        with sentences():
+        start, self.may_have_pod = self._make_start(), True  # from now on, whatever is answered
+        with friendly_errors(), start.listen():
             await self._start_watching_pods()
-        pod = await Launch(self).run()
+            pod = await start.find()
+            is_new = pod is None or not self._adopt(pod)
+            if is_new and self.adopts_only:
+                raise self.make_adoption_error("cannot go on as it is")
+            if pod is None or is_new:
+                await start.make_room()
+                claim = await self._prepare_place()
+                pod = await start.make(await self._make_pod(), claim)
+            self.backend.keep(asyncio.create_task(self._complete(pod, is_new)))
+            pod = await start.wait()
+        # Not before: a claim that changes while the cluster makes its volume is left for the next
+        # round, 15 s later.
+        self.backend.keep(asyncio.create_task(self._note_start() if is_new else self.note_expiry()))
         self.pod_id = pod["metadata"]["uid"]
         return str(self._get_pod_url(pod))
 
-    def report(self, percent: float, message: str) -> None:
-        """Tell whoever watches the start how far it has come."""
-        self.start_progress.report(percent, message)
+    def _make_start(self) -> Start:
+        target = Target(
+            self.identity,
+            self.pod_name,
+            None if self.internal_ssl else self.find_ready_path(),
+            self.start_timeout,
+            self.http_timeout,
+            self.delete_grace_period,
+            self.api_token,
+        )
+        report, look = self.start_progress.report, self.find_known_pod
+        return Start(self.backend, target, look=look, report=report, log=self.log)
 
-    async def ensure_claim(self) -> str | None:
-        """Make sure of the claim that holds the data, where one is wanted; return the uid of one that is new."""
+    def _adopt(self, pod: dict[str, Any]) -> bool:
+        """Go on with a pod that runs, as far as what it holds may be had now and is what was asked;
+        nothing of that can change while it runs.
+        """
+        is_theirs = self.holder.may_use(pod["metadata"].get("labels"), seconds(pod))
+        if not is_theirs or not pods.is_usable(pod):
+            return False
+        asked = self.decision.env if self.decision and not self.adopts_only else {}
+        verdict = judge(pods.read_environment(pod), asked, self.get_env())
+        if not isinstance(verdict, Replace):
+            if self._take_over_pod(pod):
+                self.log.info("Workspace %s runs already and is adopted as it is.", self.pod_name)
+                if verdict.token:
+                    keep_server_token(self, verdict.token)
+                return True
+            verdict = Replace(NOT_ALLOWED)
+        end = "left alone" if self.adopts_only else "made anew"
+        self.log.warning("%s runs %s, and is %s.", self.pod_name, verdict.reason, end)
+        return False
+
+    def _take_over_pod(self, pod: dict[str, Any]) -> bool:
+        site, granted = self.extra_resource_limits, self.decision
+        held = spec.read_held(pod, self.gpu_resource, site)
+        if granted and len(granted.gpus) == len(held.get("gpus", ())):
+            held["gpus"] = list(granted.gpus)  # the cluster gives them by number
+        if self.take_over(held) and spec.has_limits(held, self.cpu_limit, self.mem_limit, site):
+            return True
+        self.reserve()  # what a new one gets
+        return False
+
+    async def _prepare_place(self) -> Claim:
+        self.start_progress.report(5, "Preparing the workspace's volume and network")
+        claim, _ = await asyncio.gather(self._ensure_claim(), self._ensure_network())
+        return claim
+
+    async def _ensure_claim(self) -> Claim:
+        """Make sure of the claim that holds the data, where one is wanted."""
         wants_none = self.decision is not None and not self.decision.is_mount_volume
-        self.pvc_name, new = "", None
+        self.pvc_name, claim = "", NO_CLAIM
         if self.storage_pvc_ensure and not wants_none:
             manifest = self.get_pvc_manifest()
             manifest.metadata.annotations.update(self._make_notes())
-            self.pvc_name, new = await volumes.ensure_claim(self.backend.api, self.identity, manifest)
-        return new
+            claim = await self.backend.volumes.ensure(self.identity, manifest, self.holder)
+        self.pvc_name = claim.name
+        return claim
 
-    async def ensure_network(self) -> None:
-        """Make sure of the policy of the user's network."""
+    async def _ensure_network(self) -> None:
         if self.network_policy:
             await self.backend.ensure_network(self.identity)
 
-    async def note_start(self) -> None:
+    async def _make_pod(self) -> Any:
+        """Make the pod as it is to be; the site's hook has the last word."""
+        pod = await self.get_pod_manifest()
+        return await maybe_future(self.modify_pod_hook(self, pod)) if self.modify_pod_hook else pod
+
+    async def _complete(self, pod: dict[str, Any], is_new: bool) -> None:
+        """Make what belongs to a pod and goes with it; the cluster may start the pod meanwhile."""
+        owner = make_owner_reference(self.pod_name, pod["metadata"]["uid"])
+        port = pods.read_port(pod, "notebook-port") or self.port
+        with friendly_errors():
+            if self.internal_ssl and is_new:
+                await self.backend.replace_secret(self.get_secret_manifest(owner))
+            service = self.get_service_manifest(owner, port)
+            await self.backend.ensure_service(self.identity, service)
+            if self.after_pod_created_hook and is_new:
+                await maybe_future(self.after_pod_created_hook(self, pod))
+
+    async def _note_start(self) -> None:
         """Write down on the claim what has to be known while the workspace is stopped."""
         if self.pvc_name:
             await self.backend.note(self.identity, self.pvc_name, self._make_notes())
@@ -180,118 +179,89 @@ class MLHubKubernetesSpawner(KubernetesSshEntry, WorkspaceSpawnerMixin, KubeSpaw
         """Write a changed expiry on the pod and on the claim."""
         await self.backend.note_expiry(self.identity, self.pod_name, self._make_facts())
 
+    # what KubeSpawner makes of its traits, and what is added to it
+
     async def get_pod_manifest(self) -> Any:
-        """Make KubeSpawner's pod, with what was granted, the data, the SSH server, and security contexts under the site's own."""
+        """Make KubeSpawner's pod, with what was granted, the data, the SSH server, and security
+        contexts under the site's own.
+        """
         pod = await super().get_pod_manifest()
-        pod.metadata.annotations.update(self._make_facts())
-        objects.harden(pod, self._image_settings.uid, self._image_settings.gid, self.delete_grace_period)
-        objects.ask(pod, {self.gpu_resource: len(self.decision.gpus)} if self.decision and self.decision.gpus else {})
-        if self.pvc_name and not objects.has_mount(pod, self.mount_point):
-            objects.mount_data(pod, self.pvc_name, self.mount_point)
-        if self.decision is not None and self.decision.shm_size and not objects.has_mount(pod, objects.SHM):
-            objects.mount_shm(pod, self.decision.shm_size)
-        await self.admit_ssh(pod)
-        return pod
+        await self._lead_claim(pod)
+        granted = self.decision
+        wanted = spec.Wanted(
+            grace_seconds=self.delete_grace_period,
+            uid=self._image_settings.uid,
+            gid=self._image_settings.gid,
+            facts=self._make_facts(),
+            devices={self.gpu_resource: len(granted.gpus)} if granted and granted.gpus else {},
+            claim=self.pvc_name,
+            mount_point=self.mount_point,
+            shm_size=granted.shm_size if granted else None,
+            sshd=await self.choose_sshd(pod),
+        )
+        return spec.complete_pod(pod, wanted)
+
+    async def _lead_claim(self, pod: Any) -> None:
+        """Lead volumes of the claim that ``pvc_name_template`` names to the workspace's own one,
+        unless the namespace has a claim of that name, which is the site's.
+        """
+        name = self._expand_user_properties(self.pvc_name_template)
+        if self.pvc_name not in ("", name) and await self.backend.api.read(CLAIM, name) is None:
+            lead_claim(pod, name, self.pvc_name)
 
     def get_env(self) -> dict[str, str]:
-        """Return the environment of the workspace; what the person wrote is not expanded by Kubernetes."""
+        """Return the environment of the workspace; what the person wrote is not expanded by
+        Kubernetes.
+        """
         asked = set(self.decision.env) if self.decision else set()
         # https://kubernetes.io/docs/tasks/inject-data-application/define-interdependent-environment-variables/
-        return {name: value.replace("$(", "$$(") if name in asked else value for name, value in super().get_env().items()}
+        return {
+            name: value.replace("$(", "$$(") if name in asked else value
+            for name, value in super().get_env().items()
+        }
 
     def get_service_manifest(self, owner_reference: Any, port: int) -> Any:
         """Make the workspace's Service: both its ports, selected by what never changes."""
+        ssh = self._image_settings.ssh_port if self.brings_sshd else None
+        if self.wants_bundle:
+            ssh = PORT
         service = super().get_service_manifest(owner_reference, port)
-        pod_ssh = self._image_settings.ssh_port if self.brings_sshd else (PORT if self.wants_bundle else None)
-        service.spec.ports = objects.make_service_ports(port, pod_ssh)
-        service.spec.selector = dict(self.identity.safe_labels)
-        service.spec.publish_not_ready_addresses = True  # the hub knows earlier than the cluster that it answers
-        return service
+        return spec.complete_service(service, self.identity, port, ssh)
 
     def _build_common_labels(self, extra_labels: dict[str, str]) -> dict[str, str]:
-        return {**super()._build_common_labels(extra_labels), **self.identity.safe_labels}
+        person = {} if self.user is None else {LABEL_PERSON: self.holder.label}
+        return {**super()._build_common_labels(extra_labels), **person, **self.identity.safe_labels}
 
     def _build_common_annotations(self, extra_annotations: dict[str, str]) -> dict[str, str]:
         return {**super()._build_common_annotations(extra_annotations), **self.identity.labels}
 
     def _make_notes(self) -> dict[str, str]:
-        return {ANNOTATION_IMAGE: self.image, **self._make_facts()}
+        return {LABEL_IMAGE: self.image, **self._make_facts()}
 
     def _make_facts(self) -> dict[str, str]:
         return {} if self.expires_at is None else {LABEL_EXPIRES: str(self.expires_at)}
 
     # newer images
 
-    async def describe_image(self) -> dict[str, Any]:
+    async def describe_image(self) -> ImageInfo:
         """Describe the image; only the nodes know whether there is a newer one."""
         return {"reference": self.image, "update_available": None}
 
     async def begin_update(self) -> None:
-        """Refuse: nodes pull images, the hub can not."""
+        """Refuse: nodes pull images, the hub cannot."""
         raise WorkspaceError(
-            f"Whether {self.image!r} has a newer version is for the cluster's nodes to find out, when a workspace starts. Have the site set singleuser.image.pullPolicy=Always, then stop and start the workspace."
+            f"Whether {self.image!r} has a newer version is for the cluster's nodes to find out,"
+            " when a workspace starts. Have the site set singleuser.image.pullPolicy=Always, then"
+            " stop and start the workspace."
         )
 
-    # what the hub asks while it runs
-
-    def find_known_pod(self) -> dict[str, Any] | None:
-        """Return the workspace's pod as the watch knows it."""
-        known = self.pod_reflector.pods if self.pod_reflector is not None else {}
-        pod = known.get(f"{self.namespace}/{self.pod_name}")
-        return pod if pod is not None and owns(self.identity, pod) else None
-
-    async def poll(self) -> int | None:
-        """Return None while the pod runs, else its exit code; an API that does not answer proves nothing."""
-        try:
-            await self._start_watching_pods()
-        except UNANSWERED as error:
-            if not is_hiccup(error):
-                raise
-            self.log.warning("Whether %s runs is unknown, the Kubernetes API does not answer: %s", self.pod_name, error)
-            return None if self.server else 0
-        if self.find_known_pod() is None:
-            return 0
-        return await super().poll()
+    # its end
 
     async def stop_workspace(self, now: bool) -> None:
         """Remove the pod; its claim stays."""
-        with sentences():
-            await self.backend.remove_pod(self.identity, self.pod_name, 0 if now else self.delete_grace_period)
+        with friendly_errors():
+            await self.backend.remove_pod(
+                self.identity, self.pod_name, 0 if now else self.delete_grace_period
+            )
+        self.may_have_pod = False
         self.clear_state()
-
-    async def delete_forever(self) -> None:
-        """Remove the workspace; the data goes to the trash, from where only cleanup removes it."""
-        with self.sentences():
-            await self.backend.delete_workspace(self.identity)
-
-    # the watch
-
-    def _get_reflector_key(self, kind: str) -> Any:
-        return (kind, self.namespace, self.hub_name)
-
-    async def _start_watching_pods(self, replace: bool = False) -> Any:
-        key = self._get_reflector_key("pods")
-        if self._is_watching(key) and not replace:
-            return await super()._start_reflector("pods", pods.WatchedPods)
-        cls = type(self)
-        cls._replacing = cls._replacing or asyncio.Lock()
-        async with cls._replacing:
-            if self._is_watching(key) and not replace:
-                return self.reflectors[key]
-            old = self.reflectors.get(key)
-            if old is not None:
-                self.log.warning("The watch of pods has stopped and is started anew")
-            try:
-                selector = {"component": self.component_label, LABEL_ORIGIN: self.hub_name}
-                return await super()._start_reflector("pods", pods.WatchedPods, replace=True, labels=selector)
-            except Exception:
-                # What was known before is better than nothing, and the next call tries again.
-                if old is None:
-                    self.reflectors.pop(key, None)
-                else:
-                    self.reflectors[key] = old
-                raise
-
-    def _is_watching(self, key: Any) -> bool:
-        watch = self.reflectors.get(key)
-        return watch is not None and not watch.is_frozen

@@ -1,83 +1,165 @@
-"""Which claim holds a workspace's data, and the trash.
-
-Promise: deleting a workspace never deletes data, and a workspace that is made again under a name used before never sees
-the old data. Claims are numbered by generation. The live one is that of the highest generation without the label that
-says since when it is in the trash; where there is none, a new one gets a number above all that exist.
+"""The claims of one hub in one namespace, and how they are marked as being in the trash, which is a
+label; the rules are those of ``mlhub.backends.trash``. Labels change, so what is given to somebody
+else is labeled anew, in one call; its name stays, and a label says so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from mlhub.backends.kubernetes.api import Api
-from mlhub.backends.kubernetes.names import LABEL_GENERATION, LABEL_TRASHED_AT, make_selector, owns
-from mlhub.errors import NameTakenError
-from mlhub.workspace.identity import Identity
+from mlhub.backends.inventory import make_name_taken_error, make_resource, name_owner
+from mlhub.backends.kubernetes import pods
+from mlhub.backends.kubernetes.client import Api
+from mlhub.backends.kubernetes.names import make_selector, owns, read_raw_labels, seconds
+from mlhub.backends.kubernetes.spec import complete_claim
+from mlhub.backends.trash import (
+    LABEL_GENERATION,
+    LABEL_GIVEN,
+    LABEL_TRASHED_AT,
+    LABEL_TRASHED_BECAUSE,
+    Turns,
+    Volumes,
+    choose_volume,
+    read_reason,
+    read_trashed_at,
+)
+from mlhub.errors import VolumeInUseError
+from mlhub.identity import Identity
+from mlhub.policy.disk import Taken
+from mlhub.policy.expiry import LABEL_EXPIRES
+from mlhub.quantities import parse_quantity
+from mlhub.workspaces.holder import LABEL_PERSON, Holder
+from mlhub.workspaces.port import Kind, Reason, Recipient, Resource
 
 CLAIM = "persistent_volume_claim"
 
 
-async def ensure_claim(api: Api, identity: Identity, manifest: Any) -> tuple[str, str | None]:
-    """Return the name of a workspace's claim; where it has none, one is made of KubeSpawner's manifest, whose uid is returned as well."""
-    found = await list_claims(api, identity)
-    if live := find_live(found):
-        return str(live["metadata"]["name"]), None
-    generation = max(map(_generation, found), default=0) + 1
-    manifest.metadata.name = identity.volume(generation)
-    manifest.metadata.labels = {**manifest.metadata.labels, LABEL_GENERATION: str(generation)}
-    made = await api.create(CLAIM, manifest)
-    if not owns(identity, made or await api.read(CLAIM, manifest.metadata.name)):
-        raise NameTakenError(
-            f"A volume claim named {manifest.metadata.name!r} exists already and does not belong to this workspace. Ask your administrator to remove or rename it."
+@dataclass(frozen=True)
+class Claim:
+    """A claim by its name, "" for none; ``new_uid`` is that of one that was made just now."""
+
+    name: str
+    new_uid: str | None = None
+
+
+NO_CLAIM = Claim("")
+_UNMARKED: Mapping[str, str | None] = {LABEL_TRASHED_AT: None, LABEL_TRASHED_BECAUSE: None}
+
+
+class Claims:
+    """List, make, mark and remove the claims of one hub."""
+
+    def __init__(self, api: Api, hub_name: str) -> None:
+        self.api, self.hub_name, self.turns = api, hub_name, Turns()
+
+    async def list_volumes(self, user: str | None = None, server: str | None = None) -> Volumes:
+        """List the hub's claims, or those of one user or workspace."""
+        found = await self.api.list_all(CLAIM, make_selector(self.hub_name, user, server))
+        # A claim stays for a moment after it was deleted, until nothing mounts it any more: its
+        # name is taken, but it is nobody's.
+        lasting = [claim for claim in found if "deletionTimestamp" not in claim["metadata"]]
+        taken = [claim["metadata"].get("labels") or {} for claim in found]
+        # In a thread: there may be many, and the hub answers meanwhile.
+        return await asyncio.to_thread(lambda: Volumes.of(map(_read_volume, lasting), taken))
+
+    async def list_taken(self) -> list[Taken]:
+        """List what the hub's claims ask for."""
+        found = await self.api.list_all(CLAIM, make_selector(self.hub_name))
+        return await asyncio.to_thread(lambda: list(map(_read_taken, _list_owned(found))))
+
+    async def ensure(self, identity: Identity, manifest: Any, holder: Holder) -> Claim:
+        """Return a workspace's claim; where it has none, one is made of KubeSpawner's manifest."""
+        async with self.turns.take(identity):
+            own, generation = await choose_volume(self, identity, holder)
+            if own is not None:
+                return Claim(own.name)
+            while True:
+                name = complete_claim(manifest, identity, generation).metadata.name
+                made = await self.api.create(CLAIM, manifest)
+                found = made or await self.api.read(CLAIM, name)
+                if owns(identity, found):
+                    return Claim(name, str(made["metadata"]["uid"]) if made else None)
+                if LABEL_GIVEN not in ((found or {}).get("metadata") or {}).get("labels", {}):
+                    raise make_name_taken_error("volume claim", name)
+                generation += 1
+
+    async def mark(self, volume: Resource, at: int, reason: Reason) -> None:
+        """Label a claim."""
+        labels = {LABEL_TRASHED_AT: str(at), LABEL_TRASHED_BECAUSE: str(reason)}
+        await self._patch(volume.name, {"labels": labels})
+
+    async def unmark(self, volume: Resource) -> None:
+        """Take the labels away."""
+        await self._patch(volume.name, {"labels": _UNMARKED})
+
+    async def give(self, volume: Resource, to: Recipient, generation: int) -> None:
+        """Label a claim anew."""
+        await self._check_unused(volume)
+        labels: dict[str, str | None] = {
+            **_UNMARKED,
+            **to.identity.safe_labels,
+            LABEL_PERSON: to.person,
+            LABEL_GENERATION: str(generation),
+            LABEL_GIVEN: "true",
+        }
+        annotations: dict[str, str | None] = {**to.identity.labels, LABEL_EXPIRES: None}
+        await self._patch(volume.name, {"labels": labels, "annotations": annotations})
+
+    async def destroy(self, volume: Resource) -> None:
+        """Delete a claim that is still in the trash."""
+        await self._check_unused(volume)
+        identity = name_owner(self.hub_name, volume)
+        claim = await self.api.read(CLAIM, volume.name)
+        if claim is not None and owns(identity, claim) and _read_mark(claim) == volume.trashed_at:
+            await self.api.delete(CLAIM, volume.name, claim["metadata"]["uid"])
+
+    async def _check_unused(self, volume: Resource) -> None:
+        identity = name_owner(self.hub_name, volume)
+        found = await self.api.list_all(
+            "pod", make_selector(self.hub_name, identity.user, identity.server)
         )
-    return str(manifest.metadata.name), str(made["metadata"]["uid"]) if made else None
+        for pod in found:
+            if pods.is_alive(pod) and volume.name in pods.list_claims(pod):
+                raise VolumeInUseError(
+                    f"The volume {volume.name!r} is used by {pod['metadata']['name']!r}, which"
+                    " runs. Stop it first."
+                )
+
+    async def _patch(self, name: str, metadata: Mapping[str, Mapping[str, str | None]]) -> None:
+        await self.api.patch(CLAIM, name, {"metadata": metadata})
 
 
-async def list_claims(api: Api, identity: Identity) -> list[dict[str, Any]]:
-    """List a workspace's claims, those in the trash too."""
-    found = await api.list_all(CLAIM, make_selector(identity.hub, identity.user, identity.server))
-    return [claim for claim in found if owns(identity, claim)]
+def lead_claim(pod: Any, name: str, claim: str) -> None:
+    """Have the site's volumes of the claim that it names so be of the workspace's own one."""
+    for volume in pod.spec.volumes or []:
+        source: Any = getattr(volume, "persistent_volume_claim", None)
+        if isinstance(source, dict) and source.get("claimName") == name:
+            source["claimName"] = claim
+        elif getattr(source, "claim_name", None) == name:
+            source.claim_name = claim
 
 
-def find_live(claims: Iterable[dict[str, Any]]) -> dict[str, Any] | None:
-    """Find the claim that a workspace uses."""
-    live = [claim for claim in claims if trashed_at(claim) is None and "deletionTimestamp" not in claim["metadata"]]
-    return max(live, key=_generation, default=None)
+def _read_volume(claim: dict[str, Any]) -> Resource | None:
+    name, labels, trashed_at = claim["metadata"]["name"], read_raw_labels(claim), _read_mark(claim)
+    reason = Reason.UNKNOWN if trashed_at is None else read_reason(labels)
+    return make_resource(Kind.VOLUME, name, labels, seconds(claim), trashed_at, reason)
 
 
-def trashed_at(claim: dict[str, Any]) -> float | None:
-    """Return since when a claim is in the trash, in seconds since the epoch, or None."""
-    value = (claim["metadata"].get("labels") or {}).get(LABEL_TRASHED_AT, "")
-    return float(value) if value.isdecimal() else None
+def _list_owned(claims: list[dict[str, Any]]) -> list[tuple[Resource, dict[str, Any]]]:
+    read = ((_read_volume(claim), claim) for claim in claims)
+    return [(volume, claim) for volume, claim in read if volume is not None]
 
 
-async def bury(api: Api, claim: dict[str, Any], now: float) -> None:
-    """Put one claim into the trash."""
-    await _label(api, claim["metadata"]["name"], str(int(now)))
+def _read_taken(owned: tuple[Resource, dict[str, Any]]) -> Taken:
+    volume, claim = owned
+    requests = (claim["spec"].get("resources") or {}).get("requests") or {}
+    size = int(parse_quantity(requests.get("storage")) or 0)
+    person = volume.labels.get(LABEL_PERSON, "")
+    return Taken(volume.user, volume.server or "", person, size, volume.trashed_at is not None)
 
 
-async def move_to_trash(api: Api, identity: Identity, now: float) -> None:
-    """Put all claims of a workspace into the trash."""
-    for claim in await list_claims(api, identity):
-        if trashed_at(claim) is None:
-            await bury(api, claim, now)
-
-
-async def take_out_of_trash(api: Api, identity: Identity, name: str) -> None:
-    """Take one claim out of the trash; raise ``NameTakenError`` where the workspace has another one by now."""
-    live = find_live(await list_claims(api, identity))
-    if live and live["metadata"]["name"] != name:
-        raise NameTakenError(
-            f"The workspace has the volume {live['metadata']['name']!r} by now, so {name!r} can not come back under it. Delete the workspace first."
-        )
-    await _label(api, name, None)
-
-
-async def _label(api: Api, name: str, value: str | None) -> None:
-    await api.patch(CLAIM, name, {"metadata": {"labels": {LABEL_TRASHED_AT: value}}})
-
-
-def _generation(claim: dict[str, Any]) -> int:
-    value = (claim["metadata"].get("labels") or {}).get(LABEL_GENERATION, "0")
-    return int(value) if value.isdecimal() else 0
+def _read_mark(claim: dict[str, Any]) -> float | None:
+    return read_trashed_at(claim["metadata"].get("labels") or {})

@@ -1,4 +1,4 @@
-// Small comforts of the account pages; every page works without them.
+// Small comforts of all pages: passwords that can be seen, texts that can be copied. Every page works without them.
 "use strict";
 
 function toggleReveal(button) {
@@ -7,11 +7,30 @@ function toggleReveal(button) {
   input.type = isHidden ? "text" : "password";
   button.setAttribute("aria-pressed", String(isHidden));
   button.title = isHidden ? "Hide password" : "Show password";
-  button.querySelector("i").className = isHidden ? "fa fa-eye-slash" : "fa fa-eye";
+  for (const picture of button.querySelectorAll("svg")) {
+    picture.classList.toggle("d-none");
+  }
+}
+
+async function copy(button) {
+  const field = document.getElementById(button.dataset.copies);
+  try {
+    await navigator.clipboard.writeText(field.value);
+    button.textContent = "Copied";
+  } catch {
+    // Without HTTPS there is no clipboard for pages: the text is selected, ready for Ctrl+C.
+    field.select();
+    button.textContent = "Press Ctrl+C";
+  }
 }
 
 for (const button of document.querySelectorAll("button[data-reveals]")) {
   button.addEventListener("click", () => toggleReveal(button));
+}
+
+for (const button of document.querySelectorAll("[data-copies]")) {
+  button.classList.remove("d-none");
+  button.addEventListener("click", () => copy(button));
 }
 
 if (!window.isSecureContext) {

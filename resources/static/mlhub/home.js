@@ -1,9 +1,14 @@
-// The home page: stop, delete, add, extend and update servers; the page is loaded again whenever a state has changed.
+// The home page: stop, restart, delete, extend and update workspaces. What changes elsewhere is shown without a reload.
 "use strict";
 
 const user = window.jhdata.user;
 const NOTICE = "mlhub-home-notice";
-const FOCUS = "mlhub-home-focus";
+// Each look is a request to the hub, from every home page that is open: often only while something goes on.
+const LOOK_AGAIN_MILLISECONDS = 15000;
+const LOOK_SOON_MILLISECONDS = 3000;
+const UPDATE = "It is stopped and started from the newer image; what runs in it ends. Files in its volume and its options are kept. If the newer image does not start, the old one does.";
+const RESTART = "What runs in it ends, notebooks' kernels too. Its files and options are kept.";
+const rows = () => Array.from(document.querySelectorAll(".home-server-row"));
 
 function show(id, sentence) {
   const box = document.getElementById(id);
@@ -11,33 +16,107 @@ function show(id, sentence) {
   box.classList.toggle("d-none", !sentence);
 }
 
-function reload(notice, focus = "") {
-  sessionStorage.setItem(NOTICE, notice);
-  sessionStorage.setItem(FOCUS, focus);
-  window.location.reload();
-}
-
 // Within a sentence.
 function title(row) {
-  return row.querySelector(".server-title")?.textContent || "the default workspace";
+  return row.dataset.serverName ? row.querySelector(".server-title").textContent : "the default workspace";
 }
 
 function describe(row) {
-  const name = row.querySelector(".server-title");
-  return name ? `“${name.textContent}”` : "The default workspace";
+  return row.dataset.serverName ? `“${title(row)}”` : "The default workspace";
 }
 
-function setBusy(row, text) {
-  row.querySelectorAll("a.btn, button").forEach((button) => button.classList.toggle("d-none", Boolean(text)));
-  row.querySelector(".server-busy-text").textContent = text;
-  row.querySelector(".server-busy").classList.toggle("d-none", !text);
+function setState(row, state, text = "") {
+  row.dataset.state = state;
+  const badge = row.querySelector(".server-state");
+  badge.textContent = state.charAt(0).toUpperCase() + state.slice(1);
+  const color = { running: "text-bg-success", stopped: "text-bg-secondary" }[state] || "text-bg-warning";
+  badge.className = `badge ${color} server-state`;
+  row.querySelector(".server-busy-text").textContent = text || `${badge.textContent}…`;
 }
 
-/** Ask until a server's start or stop is over; a hub that is away for a moment is asked again. */
-async function waitWhilePending(name, pending) {
+function pathOf(row) {
+  return hub.serverPath(user, row.dataset.serverName);
+}
+
+/** Return the state of each workspace by its name, in the words of this page. */
+async function readStates() {
+  const { servers } = await hub.call("GET", `users/${encodeURIComponent(user)}?include_stopped_servers`);
+  const words = { spawn: "starting", stop: "stopping" };
+  return new Map(
+    Object.values(servers).map((each) => [each.name, words[each.pending] || (each.pending ? "starting" : each.ready ? "running" : "stopped")]),
+  );
+}
+
+/** Show what was made elsewhere, and take away what was deleted there. */
+async function showOthers(states) {
+  const place = document.getElementById("new-workspace");
+  if (!place) {
+    return; // The site allows the default workspace alone.
+  }
+  for (const row of rows()) {
+    if (row.dataset.serverName && !row.dataset.busy && !states.has(row.dataset.serverName)) {
+      row.remove();
+    }
+  }
+  const known = rows().map((row) => row.dataset.serverName);
+  for (const name of Array.from(states.keys()).filter((each) => !known.includes(each))) {
+    const { html } = await hub.call("GET", `${hub.serverPath(user, name)}/card`).catch(() => ({ html: "" }));
+    // Made by the hub's own template, as the rest of the page.
+    const holder = document.createElement("template");
+    holder.innerHTML = html;
+    const row = holder.content.querySelector(".home-server-row");
+    if (row && !rows().some((each) => each.dataset.serverName === name)) {
+      document.querySelector(".mlhub-workspaces-grid").insertBefore(row, place);
+      prepare(row);
+    }
+  }
+}
+
+/** Look whether something has changed, here or elsewhere, and show it. */
+async function lookAgain() {
+  let states;
+  try {
+    states = await readStates();
+  } catch {
+    return; // The hub is away for a moment, or the session has ended: the next click tells.
+  }
+  await showOthers(states);
+  let hasChanged = false;
+  for (const row of rows()) {
+    const state = states.get(row.dataset.serverName) || "stopped";
+    if (!row.dataset.busy && state !== row.dataset.state) {
+      setState(row, state);
+      hasChanged = true;
+    }
+  }
+  if (hasChanged) {
+    // One that stopped may make room for another one; one that stops may be about to be deleted.
+    rows().filter((row) => !["starting", "stopping"].includes(row.dataset.state)).forEach(loadFacts);
+  }
+}
+
+/** Do something to a row's workspace, showing that it is being done, and its error if it fails. */
+async function act(row, text, action) {
+  show("home-error", "");
+  show("home-notice", "");
+  const before = row.dataset.state;
+  row.dataset.busy = "yes";
+  setState(row, "stopping", text);
+  try {
+    await action();
+  } catch (error) {
+    setState(row, before);
+    show("home-error", error.message);
+  } finally {
+    delete row.dataset.busy;
+  }
+}
+
+/** Wait until a stop is over; a hub that is away for a moment is asked again. */
+async function waitUntilStopped(row) {
   for (;;) {
     try {
-      if ((await hub.readState(user, name)) !== pending) {
+      if (((await readStates()).get(row.dataset.serverName) || "stopped") === "stopped") {
         return;
       }
     } catch (error) {
@@ -49,91 +128,60 @@ async function waitWhilePending(name, pending) {
   }
 }
 
-/** Do something to a row's server, showing that it is being done, and its error if it fails. */
-async function act(row, text, action) {
-  show("home-error", "");
-  setBusy(row, text);
-  try {
-    await action();
-  } catch (error) {
-    setBusy(row, "");
-    show("home-error", error.message);
-  }
+function stopServer(row) {
+  return act(row, "Stopping…", async () => {
+    await hub.call("DELETE", pathOf(row));
+    await waitUntilStopped(row);
+    setState(row, "stopped");
+    show("home-notice", `${describe(row)} is stopped.`);
+    rows().forEach(loadFacts);
+    row.querySelector(".start-server").focus();
+  });
 }
 
-function stopServer(row) {
-  const name = row.dataset.serverName;
-  return act(row, "Stopping…", async () => {
-    await hub.call("DELETE", hub.serverPath(user, name));
-    await waitWhilePending(name, "stop");
-    reload(`${describe(row)} is stopped.`, name ? `start-${name}` : "start");
+function restartServer(row) {
+  return act(row, "Restarting…", async () => {
+    await hub.call("DELETE", pathOf(row));
+    await waitUntilStopped(row);
+    await hub.call("POST", pathOf(row));
+    window.location.assign(row.querySelector(".server-link").dataset.pendingUrl);
   });
 }
 
 function deleteServer(row) {
-  const name = row.dataset.serverName;
   return act(row, "Deleting…", async () => {
-    await hub.call("DELETE", hub.serverPath(user, name), { remove: true });
-    reload(`${describe(row)} is deleted. Its data is in the trash.`, "new-server-name");
+    await hub.call("DELETE", pathOf(row), { remove: true });
+    if (!row.dataset.serverName) {
+      // Everybody has one: what follows is a new one.
+      sessionStorage.setItem(NOTICE, "The default workspace is deleted. Its data is in the trash.");
+      window.location.reload();
+      return;
+    }
+    show("home-notice", `${describe(row)} is deleted. Its data is in the trash.`);
+    row.remove();
+    rows().forEach(loadFacts);
+    document.getElementById("new-server-name")?.focus();
   });
 }
 
 function confirmDeletion(row) {
   const dialog = document.getElementById("delete-dialog");
   document.getElementById("delete-name").textContent = title(row);
+  document.getElementById("delete-default").classList.toggle("d-none", row.dataset.serverName !== "");
   dialog.returnValue = "";
   dialog.onclose = () => dialog.returnValue === "delete" && deleteServer(row);
   dialog.showModal();
 }
 
-/** Say what is wrong with a server's name, and which one would do; "" if nothing is. */
-function explainName(name, taken) {
-  if (name === "") {
-    return "Enter a name.";
-  }
-  if (name.length > 30) {
-    return `The name has ${name.length} characters. Choose one of at most 30.`;
-  }
-  if (!/^[a-z0-9]+(-[a-z0-9]+)*$/.test(name)) {
-    const near = name.toLowerCase().replace(/[^a-z0-9]+/g, "-").replace(/^-|-$/g, "");
-    return `“${name}” can not be a server's name.${near ? ` “${near}” could.` : ""}`;
-  }
-  return taken.includes(name) ? `You have a server “${name}” already. Choose another name.` : "";
-}
-
-async function addServer(form) {
-  const input = form.querySelector(".new-server-name");
-  const name = input.value.trim();
-  const taken = Array.from(document.querySelectorAll(".home-server-row"), (row) => row.dataset.serverName);
-  let complaint = explainName(name, taken);
-  if (!complaint) {
-    form.querySelector("button").disabled = true;
-    try {
-      await hub.call("PUT", hub.serverPath(user, name), {});
-      reload(`“${name}” is added. Start it when you need it.`, `start-${name}`);
-      return;
-    } catch (error) {
-      complaint = error.message;
-    }
-    form.querySelector("button").disabled = false;
-  }
-  document.getElementById("new-server-error").textContent = complaint;
-  input.classList.add("is-invalid");
-  input.setAttribute("aria-invalid", "true");
-  input.focus();
-}
-
-/** Write “5 minutes ago” in place of a date, in the reader's language; the date stays as a tooltip. */
-function humanise(element) {
-  const then = new Date(element.dateTime);
-  const seconds = (then - Date.now()) / 1000;
-  const [unit, size] = [["day", 86400], ["hour", 3600], ["minute", 60]].find(([, length]) => -seconds >= length) || ["second", 1];
-  element.title = then.toLocaleString();
-  element.textContent = unit === "second" ? "just now" : new Intl.RelativeTimeFormat("en", { numeric: "auto" }).format(Math.round(seconds / size), unit);
-}
-
-function workspacePath(row) {
-  return `${hub.serverPath(user, row.dataset.serverName)}/workspace`;
+function confirm(row, verb, sentence, action) {
+  const dialog = document.getElementById("update-dialog");
+  document.getElementById("update-verb").textContent = verb;
+  document.getElementById("update-go").textContent = verb;
+  document.getElementById("update-name").textContent = title(row);
+  document.getElementById("update-what").textContent = sentence;
+  dialog.returnValue = "";
+  dialog.onclose = () => dialog.returnValue === "go" && action(row);
+  dialog.showModal();
 }
 
 /** Write “expires in 3 days”, and nearer to the end hours and minutes. */
@@ -142,65 +190,33 @@ function describeRemaining(seconds) {
     return "has expired";
   }
   const [unit, size] = [["day", 86400], ["hour", 3600]].find(([, length]) => seconds >= 2 * length) || ["minute", 60];
-  return `expires ${new Intl.RelativeTimeFormat("en", { numeric: "always" }).format(Math.max(1, Math.round(seconds / size)), unit)}`;
+  return new Intl.RelativeTimeFormat("en", { numeric: "always" }).format(Math.max(1, Math.round(seconds / size)), unit);
 }
 
-/** Write the API's "23081M" as "22.5 GB". */
-function describeSize(text) {
-  const [, number, unit] = /^(\d+)([MGT])$/.exec(text) || [];
-  if (unit === "M" && number >= 1024) {
-    return `${Math.floor(number / 102.4) / 10} GB`;
-  }
-  return unit ? `${number} ${unit}B` : text;
-}
-
-function describeLimits(limits) {
-  const words = [];
-  if (limits.cpu_limit) {
-    words.push(limits.cpu_limit === "unlimited" ? "CPU without limit" : `${limits.cpu_limit} CPU`);
-  }
-  if (limits.mem_limit) {
-    words.push(limits.mem_limit === "unlimited" ? "memory without limit" : `${describeSize(limits.mem_limit)} memory`);
-  }
-  if (limits.gpus && limits.gpus !== "0") {
-    words.push(limits.gpus === "all" ? "all GPUs" : `${limits.gpus} GPU`);
-  }
-  return words.join(" · ");
-}
-
-/** Fill in what the REST API knows of a server: limits, time left, a newer image. */
+/** Fill in what the REST API knows of a workspace: limits, time left, a newer image, why it cannot start. */
 function showFacts(row, workspace) {
-  const facts = document.getElementById("facts-template").content.cloneNode(true);
-  const what = title(row);
-  facts.querySelectorAll(".fact-what").forEach((span) => {
-    span.textContent = ` ${what}`;
-  });
-  facts.querySelector(".fact-limits").textContent = describeLimits(workspace.limits || {});
-  const expiry = facts.querySelector(".fact-expiry");
-  if (workspace.remaining_seconds === null) {
-    expiry.remove();
-  } else {
-    const text = expiry.querySelector(".fact-expiry-text");
+  row.querySelector(".server-limits").textContent = workspace.limits_text;
+  const expiry = row.querySelector(".server-expiry");
+  expiry.classList.toggle("d-none", workspace.remaining_seconds === null);
+  if (workspace.remaining_seconds !== null) {
+    const text = expiry.querySelector("dd");
     text.textContent = describeRemaining(workspace.remaining_seconds);
     text.title = new Date(1000 * workspace.expires_at).toLocaleString();
     text.classList.toggle("text-danger", workspace.remaining_seconds < 86400);
-    const button = expiry.querySelector("button");
-    if (workspace.may_extend) {
-      button.addEventListener("click", () => askForDays(row, workspace));
-    } else {
-      button.remove();
-    }
   }
-  const update = facts.querySelector(".fact-update");
-  if (workspace.image.update_available) {
-    update.querySelector("button").addEventListener("click", () => confirmUpdate(row));
-  } else {
-    update.remove();
-  }
-  row.querySelector(".server-facts").replaceChildren(facts);
+  const extend = row.querySelector(".extend-server");
+  extend.classList.toggle("d-none", !workspace.may_extend);
+  extend.onclick = () => askForDays(row, workspace);
+  const update = row.querySelector(".update-server");
+  update.classList.toggle("d-none", !workspace.image.update_available);
+  update.onclick = () => confirm(row, "Update", UPDATE, updateServer);
+  const refusal = row.querySelector(".server-refusal");
+  refusal.textContent = workspace.refusal;
+  refusal.classList.toggle("d-none", !workspace.refusal);
+  row.querySelector(".start-server").disabled = Boolean(workspace.refusal);
   if (row.dataset.state === "running" && workspace.image.reference) {
     const image = row.querySelector(".server-image");
-    image.textContent = workspace.image.name || workspace.image.reference;
+    image.textContent = workspace.image.name || image.textContent || workspace.image.reference;
     image.title = workspace.image.reference;
   }
 }
@@ -208,7 +224,7 @@ function showFacts(row, workspace) {
 async function loadFacts(row) {
   let workspace;
   try {
-    workspace = await hub.call("GET", workspacePath(row));
+    workspace = await hub.call("GET", `${pathOf(row)}/workspace`);
   } catch {
     return; // A site's own spawner knows nothing of this, and the page is whole without it.
   }
@@ -227,10 +243,12 @@ function askForDays(row, workspace) {
   document.getElementById("extend-form").onsubmit = async (event) => {
     event.preventDefault();
     try {
-      showFacts(row, await hub.call("PATCH", workspacePath(row), { days_to_live: input.value.trim() }));
+      showFacts(row, await hub.call("PATCH", `${pathOf(row)}/workspace`, { days_to_live: input.value.trim() }));
       dialog.close();
       show("home-notice", `${describe(row)} is extended.`);
-      row.querySelector(".extend-server")?.focus();
+      // The warning tells the time from before.
+      document.querySelectorAll(".mlhub-expiry").forEach((warning) => warning.dataset.serverName === row.dataset.serverName && warning.remove());
+      row.querySelector(".extend-server").focus();
     } catch (error) {
       // There is one field only, and which rule it was is nothing for this place.
       document.getElementById("extend-error").textContent = error.message.replace(/^days_to_live=/, "").replace(/ \(Rule: .*\)\.?$/, "");
@@ -242,28 +260,21 @@ function askForDays(row, workspace) {
   input.select();
 }
 
-function confirmUpdate(row) {
-  const dialog = document.getElementById("update-dialog");
-  document.getElementById("update-name").textContent = title(row);
-  dialog.returnValue = "";
-  dialog.onclose = () => dialog.returnValue === "update" && updateServer(row);
-  dialog.showModal();
-}
-
 function updateServer(row) {
-  const name = row.dataset.serverName;
+  const isRunning = row.dataset.state === "running";
   return act(row, "Updating…", async () => {
-    const answer = await hub.call("POST", `${workspacePath(row)}/update`);
-    if (row.dataset.state !== "running") {
-      reload(answer?.message || "The next start takes the newer image.");
+    const answer = await hub.call("POST", `${pathOf(row)}/workspace/update`);
+    if (!isRunning) {
+      sessionStorage.setItem(NOTICE, answer?.message || "The next start takes the newer image.");
+      window.location.reload();
       return;
     }
-    await waitForStart(name);
+    await waitForStart(row.dataset.serverName);
     window.location.assign(row.querySelector(".server-link").dataset.pendingUrl);
   });
 }
 
-/** Wait until a server that is updated has stopped and starts again. */
+/** Wait until a workspace that is updated has stopped and starts again. */
 async function waitForStart(name) {
   for (let attempt = 0; attempt < 120; attempt += 1) {
     const state = await hub.readState(user, name).catch(() => "");
@@ -274,27 +285,51 @@ async function waitForStart(name) {
   }
 }
 
-function start() {
-  for (const row of document.querySelectorAll(".home-server-row")) {
-    row.querySelector(".stop-server")?.addEventListener("click", () => stopServer(row));
-    row.querySelector(".delete-server")?.addEventListener("click", () => confirmDeletion(row));
-    loadFacts(row);
-    const pending = { starting: "spawn", stopping: "stop" }[row.dataset.state];
-    if (pending) {
-      waitWhilePending(row.dataset.serverName, pending).then(() => reload(""), (error) => show("home-error", error.message));
+async function keepLooking() {
+  for (;;) {
+    const isPending = rows().some((row) => ["starting", "stopping"].includes(row.dataset.state));
+    await hub.pause(isPending ? LOOK_SOON_MILLISECONDS : LOOK_AGAIN_MILLISECONDS);
+    if (!document.hidden) {
+      await lookAgain();
     }
   }
-  document.querySelectorAll("time.time-col").forEach(humanise);
-  const form = document.getElementById("new-server");
-  form?.addEventListener("submit", (event) => {
-    event.preventDefault();
-    addServer(form);
+}
+
+/** A start is sent once, however often the button is pressed. */
+function guardForm(form) {
+  form.addEventListener("submit", (event) => {
+    if (form.dataset.sent) {
+      event.preventDefault();
+    }
+    form.dataset.sent = "yes";
   });
+}
+
+/** Act here, where the button without scripts would lead to a page that asks. */
+function takeOver(row, selector, action) {
+  row.querySelector(selector)?.addEventListener("click", (event) => {
+    event.preventDefault();
+    action(row);
+  });
+}
+
+function prepare(row) {
+  takeOver(row, ".stop-server", stopServer);
+  takeOver(row, ".restart-server", () => confirm(row, "Restart", RESTART, restartServer));
+  takeOver(row, ".delete-server", confirmDeletion);
+  row.querySelectorAll(".start-form").forEach(guardForm);
+  row.querySelectorAll("time.time-col").forEach(hub.humanise);
+  loadFacts(row);
+}
+
+function start() {
+  rows().forEach(prepare);
+  document.querySelectorAll("#new-server").forEach(guardForm);
   show("home-notice", sessionStorage.getItem(NOTICE) || "");
-  document.getElementById(sessionStorage.getItem(FOCUS) || "")?.focus();
   sessionStorage.removeItem(NOTICE);
-  sessionStorage.removeItem(FOCUS);
-  // The browser's "back" shows the page as it was; the servers may have changed since.
+  keepLooking();
+  document.addEventListener("visibilitychange", () => !document.hidden && lookAgain());
+  // The browser's "back" shows the page as it was; the workspaces may have changed since.
   window.addEventListener("pageshow", (event) => event.persisted && window.location.reload());
   window._jupyterhub_page_loaded = true;
 }

@@ -39,7 +39,11 @@ const hub = {
       return "The hub is starting anew. Try again in a few seconds.";
     }
     try {
-      return (await response.json()).message || `The hub answered with error ${response.status}.`;
+      const { message } = await response.json();
+      if (response.status === 403 && /xsrf/i.test(message || "")) {
+        return "You have signed in or out in another tab since this page was loaded. Load it again.";
+      }
+      return message || `The hub answered with error ${response.status}.`;
     } catch {
       return response.status === 403 ? "Your session has ended. Load the page again and sign in." : `The hub answered with error ${response.status}.`;
     }
@@ -54,6 +58,15 @@ const hub = {
   async readState(user, name) {
     const server = (await hub.call("GET", `users/${encodeURIComponent(user)}`)).servers[name];
     return server ? server.pending || (server.ready ? "ready" : "") : "";
+  },
+
+  /** Write “5 minutes ago” in place of a date, in the reader's language; the date stays as a tooltip. */
+  humanise(element) {
+    const then = new Date(element.dateTime);
+    const seconds = (then - Date.now()) / 1000;
+    const [unit, size] = [["day", 86400], ["hour", 3600], ["minute", 60]].find(([, length]) => -seconds >= length) || ["second", 1];
+    element.title = then.toLocaleString();
+    element.textContent = unit === "second" ? "just now" : new Intl.RelativeTimeFormat("en", { numeric: "auto" }).format(Math.round(seconds / size), unit);
   },
 
   pause(milliseconds) {

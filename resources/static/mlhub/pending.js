@@ -4,19 +4,28 @@
 const page = document.getElementById("pending");
 const { user: owner, serverName, progressUrl } = page.dataset;
 let isFailed = false;
+let isCancelling = false;
 
 /** A message without its numbers: "12 of 80 MB" and "13 of 80 MB" are one line that changes. */
 function stem(message) {
   return message.replace(/[\d.,]+ ?[kMGT]?B?/g, "#");
 }
 
-function log(message) {
+/** Write 75 seconds as "1:15". */
+function clock(seconds) {
+  return `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
+}
+
+function log(message, seconds) {
   const lines = document.getElementById("progress-log");
   let line = lines.lastElementChild;
-  if (!line || stem(line.textContent) !== stem(message)) {
+  if (!line || stem(line.dataset.message) !== stem(message)) {
     line = lines.appendChild(document.createElement("li"));
     document.getElementById("progress-status").textContent = message;
+    // When the step began; its own line may change until the next one begins.
+    line.dataset.time = seconds === undefined ? "" : clock(seconds);
   }
+  line.dataset.message = message;
   line.textContent = message;
   document.getElementById("progress-message").textContent = message;
 }
@@ -30,7 +39,7 @@ function showPercent(percent) {
 /** Show why it failed: one sentence, and below it what the workspace wrote last. */
 function fail(message) {
   isFailed = true;
-  const [sentence, ...lines] = message.replace(/^Spawn failed: /, "").split("\n");
+  const [sentence, ...lines] = message.replace(/^Spawn failed: /, "").replace(/ \(Rule: [^)]*\)\.?/g, "").split("\n");
   page.querySelector("h1").textContent = "The workspace did not start";
   document.title = "The workspace did not start";
   document.getElementById("failure").classList.remove("d-none");
@@ -43,9 +52,14 @@ function fail(message) {
   document.getElementById("progress-bar").className = "progress-bar bg-danger";
   document.getElementById("stop-server-btn").classList.add("d-none");
   document.getElementById("retry").classList.remove("d-none");
+  document.getElementById("same-again").classList.remove("d-none");
 }
 
 function takeEvent(source, event) {
+  // Whoever cancels is told how that went, by the page that follows.
+  if (isCancelling) {
+    return;
+  }
   if (event.ready || event.failed) {
     source.close();
   }
@@ -58,7 +72,9 @@ function takeEvent(source, event) {
     showPercent(event.progress);
   }
   if (event.message) {
-    log(event.message);
+    // JupyterHub's own first event, which has no time.
+    const isFirst = event.message === "Server requested";
+    log(isFirst ? "Start requested" : event.message, isFirst ? 0 : event.seconds);
   }
   if (event.ready) {
     window.location.reload();
@@ -74,7 +90,7 @@ async function followState() {
     }
     try {
       const state = await hub.readState(owner, serverName);
-      if (state !== "spawn" && state !== "stop") {
+      if (!isCancelling && state !== "spawn" && state !== "stop") {
         if (progressUrl) {
           window.location.reload();
         } else {
@@ -88,24 +104,31 @@ async function followState() {
   }
 }
 
-async function cancelStart(button) {
+async function cancelStart(source, button) {
+  isCancelling = true;
+  source.close(); // or it would ask again for a start that is over
   button.disabled = true;
   button.textContent = "Cancelling…";
   try {
     await hub.call("DELETE", hub.serverPath(owner, serverName));
     window.location.assign(`${window.jhdata.base_url}home`);
   } catch (error) {
+    isCancelling = false;
     button.disabled = false;
     button.textContent = "Cancel the start";
     log(error.message);
+    listen(button);
   }
 }
 
-if (progressUrl) {
+function listen(button) {
   const source = new EventSource(progressUrl);
   source.onmessage = (message) => takeEvent(source, JSON.parse(message.data));
-  const button = document.getElementById("stop-server-btn");
-  button.addEventListener("click", () => cancelStart(button));
+  button.onclick = () => cancelStart(source, button);
+}
+
+if (progressUrl) {
+  listen(document.getElementById("stop-server-btn"));
 }
 followState();
 window._jupyterhub_page_loaded = true;

@@ -1,4 +1,4 @@
-// The page of SSH keys: take a key from a file, and copy commands. The page works without.
+// The page of SSH keys: take a key from a file. The page works without.
 "use strict";
 
 const MAX_KEY_BYTES = 16 * 1024;
@@ -24,18 +24,6 @@ async function takeFile(file) {
   }
 }
 
-async function copy(button) {
-  const field = document.getElementById(button.dataset.copies);
-  try {
-    await navigator.clipboard.writeText(field.value);
-    button.textContent = "Copied";
-  } catch {
-    // Without HTTPS there is no clipboard for pages: the text is selected, ready for Ctrl+C.
-    field.select();
-    button.textContent = "Press Ctrl+C";
-  }
-}
-
 document.getElementById("add-key").addEventListener("submit", (event) => {
   if (refusePrivateKey(keyText.value)) {
     event.preventDefault();
@@ -43,8 +31,4 @@ document.getElementById("add-key").addEventListener("submit", (event) => {
 });
 keyFile.classList.remove("d-none");
 keyFile.addEventListener("change", () => keyFile.files[0] && takeFile(keyFile.files[0]));
-for (const button of document.querySelectorAll("[data-copies]")) {
-  button.classList.remove("d-none");
-  button.addEventListener("click", () => copy(button));
-}
 window._jupyterhub_page_loaded = true;

@@ -1,6 +1,8 @@
-"""The same on Kubernetes: MLHub's chart beside plain JupyterHub + KubeSpawner on one cluster, in alternating rounds.
+"""The same on Kubernetes: MLHub's chart beside plain JupyterHub + KubeSpawner on one cluster, in
+alternating rounds.
 
-Promise: everything is in one namespace for each side, and both go at the end, also after Ctrl-C. No other namespace is touched.
+Invariants: everything is in one namespace for each side, and both go at the end, also after Ctrl-C.
+No other namespace is touched.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ CONFIG = f"""
 c.JupyterHub.authenticator_class = "dummy"
 c.Authenticator.allow_all = True
 c.JupyterHub.services = [{{"name": "bench", "api_token": "{TOKEN}"}}]
-c.JupyterHub.load_roles = [{{"name": "bench", "services": ["bench"], "scopes": ["admin:users", "admin:servers", "access:servers"]}}]
+c.JupyterHub.load_roles = [{{"name": "bench", "services": ["bench"], \
+"scopes": ["admin:users", "admin:servers", "access:servers"]}}]
 c.Spawner.workspace_images = ["{TEST_WORKSPACE.tag}"]
 c.Spawner.image_settings = {{"{TEST_WORKSPACE.tag}": {{"uid": 1000, "gid": 1000}}}}
 """
@@ -48,7 +51,9 @@ c.Spawner.image_settings = {{"{TEST_WORKSPACE.tag}": {{"uid": 1000, "gid": 1000}
 
 @dataclass
 class ClusterHub(Hub):
-    """A hub in a cluster: ``container`` is its Deployment, ``host`` the address of its public Service."""
+    """A hub in a cluster: ``container`` is its Deployment, ``host`` the address of its public
+    Service.
+    """
 
     # The first request waits for 10 s; whoever takes longer is not kept from it by questions.
     pause: float = 0.1
@@ -63,16 +68,38 @@ class ClusterHub(Hub):
     def logs(self) -> str:
         """Return the end of the hub's log, and what the cluster says about pods."""
         words = ("--namespace", self.namespace)
-        log = kubectl(self.cluster, *words, "logs", f"deployment/{self.container}", "--container=hub", "--tail=30", check=False)
-        return log + kubectl(self.cluster, *words, "get", "events", "--sort-by=.lastTimestamp", check=False)[-3000:]
+        log = kubectl(
+            self.cluster,
+            *words,
+            "logs",
+            f"deployment/{self.container}",
+            "--container=hub",
+            "--tail=30",
+            check=False,
+        )
+        return (
+            log
+            + kubectl(
+                self.cluster, *words, "get", "events", "--sort-by=.lastTimestamp", check=False
+            )[-3000:]
+        )
 
     def find_address(self, service: str) -> None:
         """Learn where the public Service is."""
-        words = ("--namespace", self.namespace, "get", "service", service, "--output=jsonpath={.spec.clusterIP}")
+        words = (
+            "--namespace",
+            self.namespace,
+            "get",
+            "service",
+            service,
+            "--output=jsonpath={.spec.clusterIP}",
+        )
         self.host = kubectl(self.cluster, *words)
 
     def wait_until_quiet(self) -> None:
-        """Wait until no workspace that was stopped is still being ended, so that it slows no other down."""
+        """Wait until no workspace that was stopped is still being ended, so that it slows no other
+        down.
+        """
         words = (
             "get",
             "pods",
@@ -83,15 +110,24 @@ class ClusterHub(Hub):
         deadline = time.monotonic() + QUIET_SECONDS
         while self.namespace in kubectl(self.cluster, *words).split():
             if time.monotonic() > deadline:
-                raise ToolError(f"Workspaces of {self.name} are still being ended after {QUIET_SECONDS} s.\n{self.logs()}")
+                raise ToolError(
+                    f"Workspaces of {self.name} are still being ended after "
+                    f"{QUIET_SECONDS} s.\n{self.logs()}"
+                )
             time.sleep(0.5)
 
     def start_burst(self, users: list[str], image: str) -> tuple[float, list[str]]:
-        """Start one workspace for each user at the same moment; return the seconds until the last is there, and who got none."""
+        """Start one workspace for each user at the same moment; return the seconds until the last
+        is there, and who got none.
+        """
         began = time.monotonic()
         body = {"image": image, "is_mount_volume": False}
         with ThreadPoolExecutor(len(users)) as pool:
-            answers = list(pool.map(lambda user: self.request("POST", f"/hub/api/users/{user}/server", body), users))
+            answers = list(
+                pool.map(
+                    lambda user: self.request("POST", f"/hub/api/users/{user}/server", body), users
+                )
+            )
         refused = [
             f"{user}: {status} {content[:300]!r}"
             for user, (status, content) in zip(users, answers, strict=True)
@@ -102,10 +138,16 @@ class ClusterHub(Hub):
             ready, away = read_servers(content if status == 200 else b"[]", set(users))
             if len(ready) + len(away) == len(users):
                 seconds = time.monotonic() - began
-                silent = [f"{user}: ready, but silent" for user in sorted(ready) if self.request("GET", f"/user/{user}/lab")[0] != 200]
+                silent = [
+                    f"{user}: ready, but silent"
+                    for user in sorted(ready)
+                    if self.request("GET", f"/user/{user}/lab")[0] != 200
+                ]
                 return seconds, sorted({*refused, *silent, *(f"{user}: gave up" for user in away)})
             time.sleep(1)
-        raise ToolError(f"The burst did not end in {BURST_SECONDS} s under {self.name}.\n{self.logs()}")
+        raise ToolError(
+            f"The burst did not end in {BURST_SECONDS} s under {self.name}.\n{self.logs()}"
+        )
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -131,12 +173,25 @@ def main(arguments: Sequence[str]) -> int:
 
 def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     """Read the command line."""
-    parser = argparse.ArgumentParser(prog="scripts/bench kube", description="Measure MLHub beside plain KubeSpawner, on one cluster.")
-    parser.add_argument("rounds", nargs="?", type=int, default=5, help="measured rounds (one more warms up); default 5")
+    parser = argparse.ArgumentParser(
+        prog="scripts/bench kube",
+        description="Measure MLHub beside plain KubeSpawner, on one cluster.",
+    )
+    parser.add_argument(
+        "rounds",
+        nargs="?",
+        type=int,
+        default=5,
+        help="measured rounds (one more warms up); default 5",
+    )
     parser.add_argument("--output", type=Path, help="also write the results to this JSON file")
-    parser.add_argument("--only", default=",".join(PARTS), help="parts to run, comma separated: " + ", ".join(PARTS))
+    parser.add_argument(
+        "--only", default=",".join(PARTS), help="parts to run, comma separated: " + ", ".join(PARTS)
+    )
     parser.add_argument("--image", default=HUB.tag, help="hub image to measure")
-    parser.add_argument("--no-build", action="store_true", help="measure the images that the cluster has")
+    parser.add_argument(
+        "--no-build", action="store_true", help="measure the images that the cluster has"
+    )
     options = parser.parse_args(arguments)
     options.only = options.only.split(",")
     if set(options.only) - set(PARTS) or options.rounds < 1:
@@ -157,7 +212,13 @@ def prepare(options: argparse.Namespace) -> Cluster:
     return cluster
 
 
-def measure(cluster: Cluster, run: str, folder: Path, options: argparse.Namespace, samples: dict[str, list[float]]) -> None:
+def measure(
+    cluster: Cluster,
+    run: str,
+    folder: Path,
+    options: argparse.Namespace,
+    samples: dict[str, list[float]],
+) -> None:
     """Run all rounds and fill ``samples`` as they come."""
     with stage("Starting the hubs"):
         peer = start_peer(cluster, f"{run}-peer", options.image)
@@ -165,10 +226,15 @@ def measure(cluster: Cluster, run: str, folder: Path, options: argparse.Namespac
         plain = start_mlhub(cluster, f"{run}-mlhub", "plain", folder, options.image)
     hubs = [peer, ours, plain]
     for number in range(options.rounds + 1 if "starts" in options.only else 0):
-        with stage(f"Round {number} of {options.rounds}" + (", to warm up" if number == 0 else "") + f" (load {os.getloadavg()[0]:.1f})"):
+        with stage(
+            f"Round {number} of {options.rounds}"
+            + (", to warm up" if number == 0 else "")
+            + f" (load {os.getloadavg()[0]:.1f})"
+        ):
             for hub in hubs if number % 2 else hubs[::-1]:
                 for key, seconds in measure_starts(hub, number).items():
-                    # The warm-up round's numbers go nowhere; what an interrupted round has measured is kept.
+                    # The warm-up round's numbers go nowhere; what an interrupted round has measured
+                    # is kept.
                     if number:
                         samples[key].append(seconds)
     for hub in (ours, peer) if "burst" in options.only else ():
@@ -189,7 +255,9 @@ def measure_starts(hub: ClusterHub, number: int) -> dict[str, float]:
 
 
 def measure_burst(hub: ClusterHub) -> dict[str, float]:
-    """Many users at once, without volumes: seconds until the last one's workspace is there, and how many have none."""
+    """Many users at once, without volumes: seconds until the last one's workspace is there, and how
+    many have none.
+    """
     users = [f"b{number}" for number in range(BURST)]
     for user in users:
         hub.add_user(user)
@@ -199,14 +267,21 @@ def measure_burst(hub: ClusterHub) -> dict[str, float]:
     with ThreadPoolExecutor(10) as pool:
         list(pool.map(lambda user: hub.request("DELETE", f"/hub/api/users/{user}/server"), users))
     hub.wait_until_quiet()
-    return {f"{BURST} at once, {hub.name}": seconds, f"{BURST} at once, {hub.name}, failed": len(failed)}
+    return {
+        f"{BURST} at once, {hub.name}": seconds,
+        f"{BURST} at once, {hub.name}, failed": len(failed),
+    }
 
 
 def read_servers(content: bytes, users: set[str]) -> tuple[set[str], set[str]]:
-    """Read from the hub's list of users who has a workspace that is ready, and who has none, not even on its way."""
+    """Read from the hub's list of users who has a workspace that is ready, and who has none, not
+    even on its way.
+    """
     listed = {user["name"]: user for user in json.loads(content) if user["name"] in users}
     ready = {name for name, user in listed.items() if user["servers"].get("", {}).get("ready")}
-    away = {name for name, user in listed.items() if not user["servers"] and not user.get("pending")}
+    away = {
+        name for name, user in listed.items() if not user["servers"] and not user.get("pending")
+    }
     return ready, away
 
 
@@ -214,22 +289,50 @@ def start_peer(cluster: Cluster, namespace: str, image: str) -> ClusterHub:
     """Start plain JupyterHub with KubeSpawner."""
     ensure_namespace(cluster, namespace, {})
     facts = {"NAMESPACE": namespace, "TOKEN": TOKEN, "IMAGE": WORKSPACE.tag, "HUB_IMAGE": image}
-    kubectl(cluster, "--namespace", namespace, "apply", "--filename=-", given=Template(PEER.read_text()).substitute(facts))
+    kubectl(
+        cluster,
+        "--namespace",
+        namespace,
+        "apply",
+        "--filename=-",
+        given=Template(PEER.read_text()).substitute(facts),
+    )
     hub = ClusterHub("peer", "peer", 80, cluster=cluster, namespace=namespace)
     hub.find_address("peer")
     hub.wait()
     return hub
 
 
-def start_mlhub(cluster: Cluster, namespace: str, release: str, folder: Path, image: str) -> ClusterHub:
+def start_mlhub(
+    cluster: Cluster, namespace: str, release: str, folder: Path, image: str
+) -> ClusterHub:
     """Install MLHub as documented; the release ``plain`` goes without SSH."""
     ensure_namespace(cluster, namespace, RESTRICTED)
     name, _, tag = image.rpartition(":")
     files = folder / f"{release}.json", folder / "jupyterhub_user_config.py"
     files[0].write_text(json.dumps(make_values(name, tag, with_ssh=release != "plain")))
     files[1].write_text(CONFIG)
-    words = ["upgrade", "--install", release, CHART, "--values", files[0], "--set-file", f"userConfig={files[1]}"]
-    call(cluster.helm, "--kubeconfig", cluster.kubeconfig, "--namespace", namespace, *words, "--wait", "--timeout=4m", timeout=300)
+    words = [
+        "upgrade",
+        "--install",
+        release,
+        CHART,
+        "--values",
+        files[0],
+        "--set-file",
+        f"userConfig={files[1]}",
+    ]
+    call(
+        cluster.helm,
+        "--kubeconfig",
+        cluster.kubeconfig,
+        "--namespace",
+        namespace,
+        *words,
+        "--wait",
+        "--timeout=4m",
+        timeout=300,
+    )
     title = "MLHub" if release != "plain" else "MLHub without SSH"
     hub = ClusterHub(title, f"{release}-hub", 80, cluster=cluster, namespace=namespace)
     hub.find_address(f"{release}-proxy-public")
@@ -238,13 +341,18 @@ def start_mlhub(cluster: Cluster, namespace: str, release: str, folder: Path, im
 
 
 def make_values(name: str, tag: str, with_ssh: bool) -> dict[str, Any]:
-    """Make the chart's values: images that are loaded by hand, an address that this machine reaches, and small requests."""
+    """Make the chart's values: images that are loaded by hand, an address that this machine
+    reaches, and small requests.
+    """
     image = {"name": name, "tag": tag, "pullPolicy": "IfNotPresent"}
     resources = {"requests": {"cpu": "10m", "memory": "64Mi"}}
     workspace, _, workspace_tag = WORKSPACE.tag.rpartition(":")
     return {
         "hub": {"image": image, "resources": resources},
-        "proxy": {"service": {"type": "ClusterIP"}, "chp": {"image": image, "resources": resources}},
+        "proxy": {
+            "service": {"type": "ClusterIP"},
+            "chp": {"image": image, "resources": resources},
+        },
         "ssh": {"enabled": with_ssh, "resources": resources},
         "singleuser": {
             "image": {"name": workspace, "tag": workspace_tag, "pullPolicy": "IfNotPresent"},
@@ -256,26 +364,58 @@ def make_values(name: str, tag: str, with_ssh: bool) -> dict[str, Any]:
 def ensure_namespace(cluster: Cluster, name: str, labels: dict[str, str]) -> None:
     """Make sure of a namespace of this run's."""
     metadata = {"name": name, "labels": {LABEL: "true", **labels}}
-    kubectl(cluster, "apply", "--filename=-", given=json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}))
+    kubectl(
+        cluster,
+        "apply",
+        "--filename=-",
+        given=json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}),
+    )
 
 
 def remove_all(cluster: Cluster, run: str) -> None:
     """Remove this run's releases and namespaces, and wait until they are gone."""
     for release in ("mlhub", "plain"):
-        read(cluster.helm, "--kubeconfig", cluster.kubeconfig, "--namespace", f"{run}-mlhub", "uninstall", release, timeout=120)
+        read(
+            cluster.helm,
+            "--kubeconfig",
+            cluster.kubeconfig,
+            "--namespace",
+            f"{run}-mlhub",
+            "uninstall",
+            release,
+            timeout=120,
+        )
     namespaces = (f"{run}-mlhub", f"{run}-peer")
-    kubectl(cluster, "delete", "namespace", *namespaces, "--ignore-not-found", "--timeout=170s", check=False)
+    kubectl(
+        cluster,
+        "delete",
+        "namespace",
+        *namespaces,
+        "--ignore-not-found",
+        "--timeout=170s",
+        check=False,
+    )
 
 
-def kubectl(cluster: Cluster | None, *words: str, given: str | None = None, check: bool = True) -> str:
+def kubectl(
+    cluster: Cluster | None, *words: str, given: str | None = None, check: bool = True
+) -> str:
     """Run kubectl and return what it printed."""
     assert cluster
-    return call(cluster.kubectl, "--kubeconfig", cluster.kubeconfig, *words, given=given, check=check)
+    return call(
+        cluster.kubectl, "--kubeconfig", cluster.kubeconfig, *words, given=given, check=check
+    )
 
 
-def call(*words: str | Path, given: str | None = None, check: bool = True, timeout: float = 180) -> str:
-    """Run a program and return what it printed. Raises ``ToolError`` with what it said where it fails."""
-    result = subprocess.run([str(word) for word in words], input=given, capture_output=True, text=True, timeout=timeout)
+def call(
+    *words: str | Path, given: str | None = None, check: bool = True, timeout: float = 180
+) -> str:
+    """Run a program and return what it printed. Raises ``ToolError`` with what it said where it
+    fails.
+    """
+    result = subprocess.run(
+        [str(word) for word in words], input=given, capture_output=True, text=True, timeout=timeout
+    )
     if check and result.returncode:
         raise ToolError(f"`{' '.join(map(str, words))}` failed: {result.stderr.strip()}")
     return result.stdout.strip()

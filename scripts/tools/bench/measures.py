@@ -9,17 +9,39 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 from tools.bench.hubs import Hub
-from tools.bench.objects import docker, find_address, read_image_bytes, read_memory_bytes, remove_container, start_container
+from tools.bench.objects import (
+    OTHER,
+    docker,
+    find_address,
+    read_image_bytes,
+    read_memory_bytes,
+    remove_container,
+    start_container,
+)
 from tools.console import ToolError
 
-PEER_IMAGE, OUR_IMAGE, BACKEND_IMAGE = "mlhub-bench-peer-workspace:latest", "mltooling/ml-workspace:latest", "mlhub-bench-backend:latest"
+PEER_IMAGE, OUR_IMAGE, BACKEND_IMAGE = (
+    "mlhub-bench-peer-workspace:latest",
+    "mltooling/mlhub-workspace:latest",
+    "mlhub-bench-backend:latest",
+)
 IMAGES = {"peer image": PEER_IMAGE, "our image": OUR_IMAGE}
-BARE = ("jupyter", "lab", "--ip=0.0.0.0", "--port=8080", "--no-browser", "--IdentityProvider.token=")
+BARE = (
+    "jupyter",
+    "lab",
+    "--ip=0.0.0.0",
+    "--port=8080",
+    "--no-browser",
+    "--IdentityProvider.token=",
+)
 CROWD = 10
 
 
 def start_bare(run: str, image: str) -> tuple[float, str]:
-    """Run an image without any hub; return the seconds until JupyterLab answers, and the container."""
+    """Run an image without any hub.
+
+    Return the seconds until JupyterLab answers, and the container.
+    """
     began = time.monotonic()
     container = start_container(run, image, *BARE)
     address = find_address(container)
@@ -33,11 +55,15 @@ def start_bare(run: str, image: str) -> tuple[float, str]:
             time.sleep(0.02)
         finally:
             connection.close()
-    raise ToolError(f"{image} did not answer within 120 s:\n{docker('logs', '--tail', '30', container)}")
+    raise ToolError(
+        f"{image} did not answer within 120 s:\n{docker('logs', '--tail', '30', container)}"
+    )
 
 
 def measure_starts(run: str, hubs: list[Hub], round_number: int) -> dict[str, float]:
-    """First and second start of one new user, for each hub and image, and `docker run` of each image."""
+    """First and second start of one new user, for each hub and image, and `docker run` of each
+    image.
+    """
     results = {}
     for label, image in IMAGES.items():
         for hub in hubs:
@@ -55,7 +81,12 @@ def measure_starts(run: str, hubs: list[Hub], round_number: int) -> dict[str, fl
 def measure_crowd(run: str, hubs: list[Hub], round_number: int) -> dict[str, float]:
     """Ten users at once: seconds until the last one's JupyterLab answers."""
     results = {}
-    for hub, label in [(hubs[0], "peer image"), (hubs[1], "peer image"), (hubs[0], "our image"), (hubs[1], "our image")]:
+    for hub, label in [
+        (hubs[0], "peer image"),
+        (hubs[1], "peer image"),
+        (hubs[0], "our image"),
+        (hubs[1], "our image"),
+    ]:
         users = [f"c{label[0]}{round_number}n{number}" for number in range(CROWD)]
         for user in users:
             hub.add_user(user)
@@ -77,7 +108,9 @@ def _start_many_bare(run: str, image: str) -> float:
 
 
 def prepare_backends(run: str, hubs: list[Hub]) -> str:
-    """Start the same static backend as a workspace of each hub, and once without a hub; return the latter's address."""
+    """Start the same static backend as a workspace of each hub, and once without a hub; return the
+    latter's address.
+    """
     for hub in hubs:
         hub.add_user("rps")
         hub.start("rps", BACKEND_IMAGE, path="")
@@ -85,17 +118,27 @@ def prepare_backends(run: str, hubs: list[Hub]) -> str:
 
 
 def measure_requests(hubs: list[Hub], direct: str, seconds: int = 5) -> dict[str, float]:
-    """Requests per second and the 99th percentile of their latency, 1 KB, 32 connections, through each public port."""
+    """Requests per second and the 99th percentile of their latency, 1 KB, 32 connections, through
+    each public port.
+    """
     results = {}
     for name, url in [(hub.name, f"{hub.url}/user/rps/") for hub in hubs] + [("no proxy", direct)]:
-        words = ["wrk", "-t1", "-c32", f"-d{seconds}s", "--latency", url]
-        text = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-        if "Non-2xx" in text:
-            raise ToolError(f"{name} refused requests:\n{text}")
-        results[f"requests/s, {name}"] = float(re.search(r"Requests/sec:\s+([\d.]+)", text)[1])
-        value, unit = re.search(r"99%\s+([\d.]+)(us|ms|s)", text).groups()
-        results[f"p99 ms, {name}"] = float(value) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
+        rate, p99 = read_wrk(name, url, seconds)
+        results |= {f"requests/s, {name}": rate, f"p99 ms, {name}": p99}
     return results
+
+
+def read_wrk(name: str, url: str, seconds: int) -> tuple[float, float]:
+    """Ask over 32 connections; return requests per second and the 99th percentile of their latency
+    in milliseconds.
+    """
+    words = ["wrk", "-t1", "-c32", f"-d{seconds}s", "--latency", url]
+    text = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    if "Non-2xx" in text:
+        raise ToolError(f"{name} refused requests:\n{text}")
+    rate = float(re.search(r"Requests/sec:\s+([\d.]+)", text)[1])
+    value, unit = re.search(r"99%\s+([\d.]+)(us|ms|s)", text).groups()
+    return rate, float(value) * {"us": 0.001, "ms": 1, "s": 1000}[unit]
 
 
 def measure_memory(hubs: list[Hub], rest_seconds: float = 0) -> dict[str, float]:
@@ -107,7 +150,13 @@ def measure_memory(hubs: list[Hub], rest_seconds: float = 0) -> dict[str, float]
     return results
 
 
-def measure_sizes(hub_image: str) -> dict[str, float]:
+def measure_sizes(hub_image: str, beside: str = "") -> dict[str, float]:
     """Megabytes of each image as the engine stores it."""
-    images = {"peer hub": "mlhub-bench-peer-hub:latest", "MLHub": hub_image, "peer workspace": PEER_IMAGE, "our workspace": OUR_IMAGE}
+    images = {
+        "peer hub": "mlhub-bench-peer-hub:latest",
+        "MLHub": hub_image,
+        "peer workspace": PEER_IMAGE,
+        "our workspace": OUR_IMAGE,
+        **({OTHER: beside} if beside else {}),
+    }
     return {f"image MB, {name}": read_image_bytes(image) / 1e6 for name, image in images.items()}

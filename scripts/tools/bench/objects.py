@@ -1,6 +1,7 @@
 """Make containers for one run of the benchmark, and remove whatever the run left on the engine.
 
-Promise: everything carries the label ``mlhub.bench`` with the run's id, and ``remove_all`` removes exactly that.
+Invariants: everything carries the label ``mlhub.bench`` with the run's id, and ``remove_all``
+removes exactly that.
 """
 
 from __future__ import annotations
@@ -14,10 +15,19 @@ LABEL = "mlhub.bench"
 READ_CGROUP = """cd /sys/fs/cgroup
 cat memory/memory.usage_in_bytes memory/memory.stat 2>/dev/null || cat memory.current memory.stat"""
 
+# In version 1 of cgroups nanoseconds, else a table with microseconds.
+READ_PROCESSOR = """cd /sys/fs/cgroup
+cat cpuacct/cpuacct.usage 2>/dev/null || cat cpu.stat"""
 
-def make_hub_name(run: str) -> str:
-    """Make the name of MLHub's hub in this run: at most five characters."""
-    return run[:5]
+
+# The hubs of MLHub that one run may have: the one that is measured, the one it is put beside, and
+# one with accounts of its own, which is flooded.
+MLHUB, OTHER, FLOODED = "MLHub", "other", "flooded"
+
+
+def make_hub_name(run: str, name: str = MLHUB) -> str:
+    """Make the name of one of MLHub's hubs in this run: at most five characters."""
+    return name[0].lower() + run[1:5]
 
 
 def docker(*words: str, timeout: float = 120) -> str:
@@ -29,7 +39,7 @@ def docker(*words: str, timeout: float = 120) -> str:
 
 
 def start_container(run: str, *words: str) -> str:
-    """Start a labelled container in the background and return its id."""
+    """Start a labeled container in the background and return its id."""
     return docker("run", "--detach", "--label", f"{LABEL}={run}", *words)
 
 
@@ -49,27 +59,57 @@ def remove_container(container: str) -> None:
 
 
 def remove_all(run: str, hub_image: str) -> None:
-    """Remove every container, network and volume of this run, and MLHub's table of firewall rules."""
-    for wanted in (f"label={LABEL}={run}", f"label=mlhub.origin={make_hub_name(run)}"):
-        for container in (read("docker", "ps", "--all", "--quiet", "--filter", wanted) or "").split():
+    """Remove every container, network and volume of this run, and MLHub's firewall rules."""
+    hub_names = [make_hub_name(run, name) for name in (MLHUB, OTHER, FLOODED)]
+    for wanted in (
+        f"label={LABEL}={run}",
+        *(f"label=mlhub.origin={hub_name}" for hub_name in hub_names),
+    ):
+        for container in (
+            read("docker", "ps", "--all", "--quiet", "--filter", wanted) or ""
+        ).split():
             remove_container(container)
-        for network in (read("docker", "network", "ls", "--quiet", "--filter", wanted) or "").split():
+        for network in (
+            read("docker", "network", "ls", "--quiet", "--filter", wanted) or ""
+        ).split():
             read("docker", "network", "rm", network)
         for volume in (read("docker", "volume", "ls", "--quiet", "--filter", wanted) or "").split():
             read("docker", "volume", "rm", volume)
-    nft = ("docker", "run", "--rm", "--network", "host", "--cap-add", "NET_ADMIN", "--entrypoint", "nft", hub_image)
-    read(*nft, "delete", "table", "inet", f"mlhub_{make_hub_name(run)}")
+    nft = (
+        "docker",
+        "run",
+        "--rm",
+        "--network",
+        "host",
+        "--cap-add",
+        "NET_ADMIN",
+        "--entrypoint",
+        "nft",
+        hub_image,
+    )
+    for hub_name in hub_names:
+        read(*nft, "delete", "table", "inet", f"mlhub_{hub_name}")
 
 
 def read_memory_bytes(container: str) -> int:
-    """Return what a container's processes and the kernel on their behalf hold: its memory cgroup without page cache.
+    """Return what a container's processes and the kernel on their behalf hold: its memory cgroup
+    without page cache.
 
-    `docker stats` counts a part of the page cache too, and charges a page to whoever read it first: an image that was
-    just built, or that another container runs as well, seems smaller. https://docs.kernel.org/admin-guide/cgroup-v1/memory.html
+    `docker stats` counts a part of the page cache too, and charges a page to whoever read it first:
+    an image that was just built, or that another container runs as well, seems smaller.
+    https://docs.kernel.org/admin-guide/cgroup-v1/memory.html
     """
     total, *lines = docker("exec", container, "sh", "-c", READ_CGROUP).splitlines()
     fields = dict(line.split() for line in lines)
-    return int(total) - sum(int(fields.get(f"total_{name}", fields[name])) for name in ("active_file", "inactive_file"))
+    return int(total) - sum(
+        int(fields.get(f"total_{name}", fields[name])) for name in ("active_file", "inactive_file")
+    )
+
+
+def read_processor_seconds(container: str) -> float:
+    """Return the processor time that a container's processes have taken."""
+    words = docker("exec", container, "sh", "-c", READ_PROCESSOR).split()
+    return int(words[0]) / 1e9 if words[0].isdigit() else int(words[1]) / 1e6
 
 
 def read_image_bytes(image: str) -> int:

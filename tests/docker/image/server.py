@@ -1,4 +1,7 @@
-"""Answer every request with 200; environment variables make it slow, mute, chatty or short-lived."""
+"""Answer every request with 200.
+
+Environment variables make it slow, mute, chatty or short-lived.
+"""
 
 import os
 import signal
@@ -14,7 +17,10 @@ def answer(connection):
     with connection:
         connection.recv(65536)
         body = b'{"version": "test", "user": "%s"}' % os.environ.get("JUPYTERHUB_USER", "").encode()
-        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-JupyterHub-Version: 6.1.1\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+        head = (
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+            b"X-JupyterHub-Version: 6.1.1\r\nConnection: close\r\nContent-Length: %d\r\n\r\n"
+        )
         connection.sendall(head % len(body) + body)
 
 

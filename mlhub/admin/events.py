@@ -1,0 +1,158 @@
+"""What a request to the hub was, in the words of the record.
+
+Every request that changes something is an event, so that a new page or call is in the record
+without a line here; the table gives names to those that people look for.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+from jupyterhub import orm
+
+CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+_PERSON = r"(?P<user>[^/]+)"
+_SERVER = r"(?:servers/(?P<server>[^/]+)|server)"
+_MORE = r"(?:/(?P<server>[^/]+))?"
+# Method, address below the hub's prefix, name. The first that fits counts.
+_NAMED = [
+    ("POST", r"login", "sign in"),
+    ("GET", r"oauth_callback", "sign in"),
+    ("GET", r"logout", "sign out"),
+    ("POST", r"signup", "sign up"),
+    ("POST", r"confirm/[^/]*", "confirm a sign-up"),  # its address opens something
+    ("POST", r"change-password(?:/(?P<user>[^/]+))?", "change a password"),
+    ("POST", rf"authorize/{_PERSON}", "authorize"),
+    ("POST", rf"discard/{_PERSON}", "discard a sign-up"),
+    ("POST", rf"delete-person/{_PERSON}", "delete a person"),
+    ("POST", rf"unlock/{_PERSON}", "unlock"),
+    ("POST", rf"(?:start|restart)/{_PERSON}{_MORE}", "start"),
+    ("POST", rf"stop/{_PERSON}{_MORE}", "stop"),
+    ("POST", rf"delete/{_PERSON}{_MORE}", "delete a server"),
+    ("POST", rf"workspace/{_PERSON}{_MORE}", "rename"),
+    ("POST", r"spawn(?:/(?P<user>[^/]+)(?:/(?P<server>[^/]+))?)?", "start"),
+    ("POST", rf"api/users/{_PERSON}/{_SERVER}", "start"),
+    ("DELETE", rf"api/users/{_PERSON}/{_SERVER}", "stop"),
+    ("DELETE", rf"api/users/{_PERSON}", "delete a person"),
+    ("POST", rf"api/users/{_PERSON}", "add a person"),
+    ("PATCH", rf"api/users/{_PERSON}", "change a person"),
+    ("POST", rf"api/users/{_PERSON}/tokens", "make a token"),
+    ("DELETE", rf"api/users/{_PERSON}/tokens/[^/]+", "revoke a token"),
+    ("POST", rf"api/users/{_PERSON}/ssh-keys", "add an SSH key"),
+    ("DELETE", rf"api/users/{_PERSON}/ssh-keys/[^/]+", "remove an SSH key"),
+    ("POST", r"ssh-keys", "add an SSH key"),
+    ("POST", r"ssh-keys/\d+/remove", "remove an SSH key"),
+    ("POST", rf"share/{_PERSON}{_MORE}", "share"),
+    ("POST", rf"share-link/{_PERSON}{_MORE}", "make a link to share"),
+    ("POST", rf"unshare/{_PERSON}{_MORE}", "take back a share"),
+    ("POST", r"accept-share", "accept a share"),
+    ("POST", r"admin/announcement", "announce"),
+    ("POST", rf"ssh-access/{_PERSON}{_MORE}", "hand out SSH"),
+    ("POST", r"ssh-key", "register an SSH key by a link"),
+    ("POST", r"api/shares/(?P<user>[^/]+)/(?P<server>[^/]*)", "share"),
+    ("PATCH", r"api/shares/(?P<user>[^/]+)/(?P<server>[^/]*)", "take back a share"),
+    ("DELETE", r"api/shares/(?P<user>[^/]+)/(?P<server>[^/]*)", "take back a share"),
+    ("POST", r"keep", "keep running"),
+    ("POST", r"schedule", "choose a schedule"),
+    ("POST", r"invite", "invite"),
+    ("POST", rf"api/users/{_PERSON}/invitation", "invite"),
+    ("PUT", rf"api/users/{_PERSON}/authorization", "authorize"),
+    ("POST", rf"api/users/{_PERSON}/unlock", "unlock"),
+    ("POST", r"invitation", "choose a password by a link"),
+    ("POST", r"(?:admin/)?trash/[^/]+/restore", "restore from the trash"),
+    ("POST", rf"api/(?:users/{_PERSON}/)?trash/[^/]+/restore", "restore from the trash"),
+    ("POST", r"(?:admin/)?trash/[^/]+/remove", "remove for good"),
+    ("DELETE", rf"api/(?:users/{_PERSON}/)?trash/[^/]+", "remove for good"),
+    ("POST", r"services/cleanup-service(?:/.*)?", "clean up"),
+    ("GET", r"/services/cleanup-service/(?:users|expired|trash)/?", "clean up"),
+    ("POST", r"api/groups/[^/]+(?:/users)?", "change a group"),
+    ("DELETE", r"api/groups/[^/]+(?:/users)?", "change a group"),
+]
+NAMED = [(method, re.compile(pattern), name) for method, pattern, name in _NAMED]
+# What workspaces, the proxy and the bastion tell the hub by themselves, every minute.
+QUIET = re.compile(r"api/users/[^/]+/activity|api/(?:proxy|ssh-lookup|ssh-bundle)(?:/.*)?|metrics")
+ENTER = re.compile(r"api/oauth2/authorize")
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a person or a service did or tried to do; ``about`` is the person whom it concerns."""
+
+    name: str
+    by: str | None = None
+    about: str | None = None
+    server: str | None = None
+    path: str | None = None
+    service: str | None = None
+
+
+def read_event(handler: Any, hub_prefix: str) -> Event | None:
+    """Return what a request was; None for one that is no news."""
+    request = handler.request
+    path = request.path.removeprefix(hub_prefix)
+    if QUIET.fullmatch(path):
+        return None
+    person = _find_person(handler)
+    by = getattr(person, "name", None)
+    service = None
+    if getattr(person, "kind", "") == "service":
+        by, service = None, by
+    for method, pattern, name in NAMED:
+        match = pattern.fullmatch(path)
+        if method == request.method and match:
+            found = {key: unquote(text) for key, text in match.groupdict().items() if text}
+            name = "delete a server" if name == "stop" and _removes(handler) else name
+            about = found.get("user") or getattr(handler, "concerns", "")
+            about = about or _find_subject(handler, name) or by
+            return Event(name, by, about, found.get("server"), service=service)
+    if ENTER.fullmatch(path):
+        return _read_entry(handler, by)
+    if request.method not in CHANGING:
+        return None
+    return Event(request.method.lower(), by, path=path[:200], service=service)
+
+
+def _removes(handler: Any) -> bool:
+    """Return True if a server that is stopped is to go for good, as JupyterHub's API has it."""
+    try:
+        return bool(json.loads(handler.request.body)["remove"])
+    except (ValueError, KeyError, TypeError):
+        return False
+
+
+def _find_person(handler: Any) -> Any:
+    try:
+        return handler.current_user
+    except RuntimeError:  # refused, before anybody looked who it is
+        return None
+
+
+def _find_subject(handler: Any, name: str) -> str | None:
+    """Return whose name a form has that nobody signed in has sent; it is what a stranger typed."""
+    if name not in {"sign in", "sign up"}:
+        return None
+    typed = handler.get_body_argument("username", "")
+    return str(typed)[:100] or None
+
+
+def _read_entry(handler: Any, by: str | None) -> Event | None:
+    """Tell of somebody who is let into another person's workspace; their own is no news, and
+    neither is the question whether they want to.
+    """
+    if handler.get_status() != 302:
+        return None
+    client = handler.get_argument("client_id", "")
+    row = (
+        handler.db.query(orm.User.name, orm.Spawner.name)
+        .join(orm.Spawner, orm.Spawner.user_id == orm.User.id)
+        .join(orm.OAuthClient, orm.Spawner.oauth_client_id == orm.OAuthClient.identifier)
+        .filter(orm.OAuthClient.identifier == client)
+        .first()
+    )
+    if by is None or row is None or row[0] == by:
+        return None
+    return Event("enter", by, row[0], row[1] or None)

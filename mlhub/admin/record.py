@@ -1,0 +1,135 @@
+"""The record of who did what: JSON lines, each with the digest of the line before, so that nothing
+can be changed or taken out of the middle unseen.
+
+Invariants: records are only added. Each file goes on where the one before ended, also after a
+restart; of the oldest ones that were rotated away, the first line that is left is believed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from mlhub.audit import AuditLog, Clock
+
+FILE = "audit/hub.jsonl"
+LINE_BYTES = 2**16  # no record is longer
+_END_BYTES = 2 * LINE_BYTES
+# Any person may ask for what concerns them, as often as they like.
+LOOKED_AT = 200_000
+
+
+class Record:
+    """Append to the record of one hub."""
+
+    def __init__(self, file: Path, clock: Clock) -> None:
+        self._log = AuditLog(file, clock)
+        self._previous = read_head(file)
+
+    @property
+    def head(self) -> str:
+        """Digest of the last line; whoever keeps it elsewhere can tell if lines are missing at the
+        end.
+        """
+        return self._previous
+
+    def write(self, event: str, **fields: Any) -> None:
+        """Add one event."""
+        line = self._log.write(event, **fields, previous=self._previous)
+        self._previous = make_digest(line.encode())
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a look through the record has found."""
+
+    lines: int
+    head: str
+    trouble: tuple[str, ...]
+
+
+def make_digest(line: bytes) -> str:
+    """Return the digest of a line without its end."""
+    return hashlib.sha256(line).hexdigest()
+
+
+def list_files(file: Path) -> list[Path]:
+    """List the record's files that are there, the oldest first."""
+    found = [path for path in file.parent.glob(f"{file.name}.*") if path.suffix[1:].isdecimal()]
+    rotated = sorted(found, key=lambda path: -int(path.suffix[1:]))
+    return [*rotated, *([file] if file.exists() else [])]
+
+
+def read_head(file: Path) -> str:
+    """Return the digest of the last line; "" where there is none. Ends a line that was cut off."""
+    for path in reversed(list_files(file)):
+        with path.open("rb") as stream:
+            stream.seek(max(0, path.stat().st_size - _END_BYTES))
+            lines = stream.read().split(b"\n")
+        if lines[-1]:
+            with path.open("ab") as stream:
+                stream.write(b"\n")
+        last = next((line for line in reversed(lines) if line), None)
+        if last is not None:
+            return make_digest(last)
+    return ""
+
+
+def verify(file: Path, noted: str | None = None) -> Verdict:
+    """Follow the digests from the oldest line that is there to the last one. One that was noted
+    earlier tells if lines are gone at the end.
+    """
+    trouble, count, previous, is_met = [], 0, "", noted is None
+    for path in list_files(file):
+        with path.open("rb") as stream:
+            for number, raw in enumerate(stream, 1):
+                line, count = raw.rstrip(b"\n"), count + 1
+                where = f"{path.name}, line {number}"
+                try:
+                    told = json.loads(line)["previous"]
+                except (ValueError, KeyError, TypeError):
+                    trouble.append(
+                        f"{where}: this is no record. Was the hub cut off while writing?"
+                    )
+                else:
+                    if count > 1 and told != previous:
+                        trouble.append(
+                            f"{where}: the line before it was changed, or lines are missing there."
+                        )
+                previous = make_digest(line)
+                is_met = is_met or previous == noted
+    if not is_met:
+        trouble.append(f"No line has the digest {noted}: lines are missing at the end.")
+    return Verdict(count, previous, tuple(trouble))
+
+
+def read_latest(
+    file: Path, *, person: str | None = None, offset: int = 0, limit: int = 100
+) -> list[dict[str, Any]]:
+    """Return records, the newest first: those that concern a person, or all. Reads files, so call
+    it in a thread.
+    """
+    return list(islice(_read_backwards(file, person), offset, offset + limit))
+
+
+def _list_lines_backwards(file: Path) -> Iterator[bytes]:
+    for path in reversed(list_files(file)):
+        yield from reversed(path.read_bytes().splitlines())
+
+
+def _read_backwards(file: Path, person: str | None) -> Iterator[dict[str, Any]]:
+    mark = b"" if person is None else json.dumps(person).encode()
+    for line in islice(_list_lines_backwards(file), LOOKED_AT):
+        if mark not in line:
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if person is None or person in (record.get("by"), record.get("about")):
+            yield record

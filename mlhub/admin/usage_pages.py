@@ -1,0 +1,249 @@
+"""How much workspaces ran and had, as pages and as CSV.
+
+=====  ===================  ====================================================================
+GET    ``usage``            one's own days; for administrators those of ``?person=`` or ``?group=``
+GET    ``usage.csv``        the same as CSV
+GET    ``admin/usage``      all people, or groups (``?by=group``), the most first
+GET    ``admin/usage.csv``  the same as CSV, all of them
+=====  ===================  ====================================================================
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
+from typing import Any
+
+from jupyterhub.user import User
+from tornado import web
+from tornado.httputil import url_concat
+
+from mlhub.admin.usage import (
+    COLUMNS,
+    Amounts,
+    Listing,
+    Whose,
+    list_sums,
+    read_days,
+)
+from mlhub.admin.workspaces_pages import WorkspacesMixin
+from mlhub.options.amount import describe_size
+from mlhub.policy.usage import Bar
+from mlhub.web.pages import AccountPage
+from mlhub.web.plot import plot_bars, write_amount
+from mlhub.workspaces.holder import Holder
+from mlhub.workspaces.home import look_at_totals
+from mlhub.workspaces.hub_database import ask_beside
+from mlhub.workspaces.server_names import suggest_name
+from mlhub.workspaces.spawner import find_workspace
+
+PAGE_SIZE = 50
+SPANS = (7, 30, 90, 365)
+PLOTS = (
+    ("hours", "Hours", "h"),
+    ("cpu_hours", "CPU hours", "h"),
+    ("memory_hours", "Memory", "GB h"),
+    ("gpu_hours", "GPU hours", "h"),
+)
+# Spreadsheets take what begins so for a formula.
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+class UsageMixin(WorkspacesMixin, AccountPage):
+    """What the pages have in common."""
+
+    def read_span(self) -> tuple[int, date, date]:
+        """Read how many days are asked for: their number, the first and the last."""
+        text = self.get_query_argument("days", "")
+        days = int(text) if text in map(str, SPANS) else 30
+        until = datetime.now(UTC).date()
+        return days, until - timedelta(days=days - 1), until
+
+    def read_name(self, name: str) -> str:
+        """Read a name of the address."""
+        return str(self.get_query_argument(name, ""))[:255].strip()
+
+    async def ask(self, question: Any, **values: Any) -> Any:
+        """Ask the database beside the event loop."""
+        return await ask_beside(self.app.session_factory, partial(question, **values))
+
+    def send_csv(self, name: str, heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Answer with a file."""
+        text = io.StringIO()
+        writer = csv.writer(text)
+        writer.writerow(heads)
+        writer.writerows([_write_cell(cell) for cell in row] for row in rows)
+        self.set_header("Content-Type", "text/csv; charset=utf-8")
+        self.set_header("Content-Disposition", f'attachment; filename="{name}.csv"')
+        self.finish(text.getvalue())
+
+
+class DaysMixin(UsageMixin):
+    """Whose days are asked for."""
+
+    def read_whose(self) -> tuple[Whose, str]:
+        """Return whose, and their name; for anybody but administrators it is their own."""
+        person, group = self.read_name("person"), self.read_name("group")
+        mine = self.current_user.name
+        if not isinstance(self.current_user, User) and not (person or group):
+            raise web.HTTPError(400, "A service has no usage of its own. Say ?person= or ?group=.")
+        if (person and person != mine) or group:
+            self.check_administrator()
+            return (Whose(name=person), person) if person else (Whose(group=group), group)
+        if not self.has_scope(f"read:users:activity!user={mine}"):
+            raise web.HTTPError(403, "This takes the scope read:users:activity.")
+        return Whose(person=Holder.of(self.current_user).key), mine
+
+    async def read_days(self, whose: Whose) -> dict[date, Amounts]:
+        """Ask for the days."""
+        _, since, until = self.read_span()
+        found: dict[date, Amounts] = await self.ask(
+            read_days, whose=whose, since=since, until=until
+        )
+        return found
+
+
+class UsagePage(DaysMixin):
+    """Show somebody's days."""
+
+    @web.authenticated
+    async def get(self) -> None:
+        """Show the page."""
+        whose, name = self.read_whose()
+        days = await self.read_days(whose)
+        user: Any = self.find_user(name) if not whose.group else None
+        workspace = find_workspace(user.spawner) if user else None
+        bars: tuple[Bar, ...] = ()
+        if workspace is not None:
+            _, bars = await look_at_totals(workspace, suggest_name(set(user.orm_spawners)))
+        query = {"group" if whose.group else "person": name} if not whose.person else {}
+        await self.show(
+            "usage.html",
+            whose=whose,
+            whose_name=name,
+            bars=bars,
+            span=self.read_span()[0],
+            spans=SPANS,
+            plots=list_plots(days),
+            days=[
+                (day, write_amounts(amounts))
+                for day, amounts in sorted(days.items(), reverse=True)
+                if amounts.hours
+            ],
+            total=write_amounts(sum(days.values(), Amounts())),
+            link=lambda page, **more: url_concat(f"{self.hub.base_url}{page}", {**query, **more}),
+            is_administrator=self.is_administrator,
+        )
+
+
+class UsageFile(DaysMixin):
+    """Send somebody's days as CSV."""
+
+    _accept_token_auth = True
+
+    @web.authenticated
+    async def get(self) -> None:
+        """Send the file."""
+        whose, name = self.read_whose()
+        days = await self.read_days(whose)
+        rows = [(day.isoformat(), name, *list_cells(amounts)) for day, amounts in days.items()]
+        heads = ("day", "group" if whose.group else "person", *HEADS)
+        self.send_csv("usage", heads, rows)
+
+
+class ListMixin(UsageMixin):
+    """Which people or groups are asked for."""
+
+    def read_listing(self, limit: int | None) -> Listing:
+        """Read the address; what is no sort or number is the default."""
+        sort, offset = self.read_name("sort"), self.read_name("offset")
+        return Listing(
+            by="group" if self.read_name("by") == "group" else "person",
+            search=self.read_name("search"),
+            sort=sort if sort in (*COLUMNS, "name") else "hours",
+            offset=int(offset) if limit and offset.isdecimal() and len(offset) < 8 else 0,
+            limit=limit,
+        )
+
+
+class AllUsagePage(ListMixin):
+    """Show all people or groups."""
+
+    @web.authenticated
+    async def get(self) -> None:
+        """Show the page."""
+        self.check_administrator()
+        listing, (span, since, until) = self.read_listing(PAGE_SIZE), self.read_span()
+        rows, total = await self.ask(list_sums, listing=listing, since=since, until=until)
+        days = await self.ask(read_days, whose=Whose(), since=since, until=until)
+        asked: dict[str, Any] = {
+            "by": listing.by,
+            "search": listing.search,
+            "sort": listing.sort,
+            "days": span,
+        }
+        await self.show(
+            "usage-all.html",
+            listing=listing,
+            rows=[(name, write_amounts(amounts)) for name, amounts in rows],
+            total=total,
+            span=span,
+            spans=SPANS,
+            plots=list_plots(days),
+            link=lambda page, **more: url_concat(f"{self.hub.base_url}{page}", {**asked, **more}),
+        )
+
+
+class AllUsageFile(ListMixin):
+    """Send all people or groups as CSV."""
+
+    _accept_token_auth = True
+
+    @web.authenticated
+    async def get(self) -> None:
+        """Send the file."""
+        self.check_administrator()
+        listing, (_, since, until) = self.read_listing(None), self.read_span()
+        rows, _ = await self.ask(list_sums, listing=listing, since=since, until=until)
+        heads = (listing.by, "since", "until", *HEADS)
+        dates = (since.isoformat(), until.isoformat())
+        self.send_csv("usage", heads, [(name, *dates, *list_cells(had)) for name, had in rows])
+
+
+HEADS = ("hours", "cpu_hours", "memory_gb_hours", "gpu_hours", "disk_bytes")
+
+
+def list_cells(amounts: Amounts) -> list[Any]:
+    """Write amounts for a spreadsheet."""
+    return [*(round(getattr(amounts, name), 4) for name in COLUMNS[:-1]), int(amounts.disk)]
+
+
+def write_amounts(amounts: Amounts) -> dict[str, str]:
+    """Write amounts for people."""
+    texts = {name: write_amount(getattr(amounts, name)) for name, _, _ in PLOTS}
+    return {**texts, "disk": describe_size(amounts.disk) if amounts.disk else ""}
+
+
+def list_plots(days: dict[date, Amounts]) -> list[tuple[str, Any]]:
+    """Draw what there is something of, each with its heading."""
+    found = []
+    for name, heading, unit in PLOTS:
+        points = [(day.isoformat(), getattr(amounts, name)) for day, amounts in days.items()]
+        if plot := plot_bars(points, unit):
+            found.append((heading, plot))
+    return found
+
+
+def _write_cell(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
+
+
+HANDLERS: list[tuple[Any, ...]] = [
+    (r"/usage", UsagePage),
+    (r"/usage\.csv", UsageFile),
+    (r"/admin/usage", AllUsagePage),
+    (r"/admin/usage\.csv", AllUsageFile),
+]

@@ -1,1 +1,0 @@
-"""Who may sign in: our NativeAuthenticator, and the allow-list that fits any authenticator."""

@@ -1,0 +1,176 @@
+"""Hand out the files of one volume as a tar archive, or take such an archive in: what runs in a pod
+that a backup makes beside a claim.
+
+It goes there as text, and imports nothing but the standard library. It answers whoever has its
+token, one at a time, and ends by itself where nobody asks.
+"""
+
+import hmac
+import io
+import os
+import sys
+import tarfile
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+PLACE, PORT = "/volume", 8080
+IDLE_SECONDS = 600
+PIECE_BYTES = 2**16
+
+
+class Chunks(io.RawIOBase):
+    """What is written goes out in chunks, of which a reader knows the last one."""
+
+    def __init__(self, output: Any) -> None:
+        self.output = output
+
+    def write(self, data: Any) -> int:
+        """Write one chunk."""
+        if data:
+            self.output.write(b"%x\r\n%b\r\n" % (len(data), bytes(data)))
+        return len(data)
+
+    def end(self) -> None:
+        """Write the last one."""
+        self.output.write(b"0\r\n\r\n")
+
+
+class Unchunked(io.RawIOBase):
+    """Read what comes in chunks."""
+
+    def __init__(self, source: Any) -> None:
+        self.source, self.left, self.is_over = source, 0, False
+
+    def readable(self) -> bool:
+        """Return True."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill a part of the buffer."""
+        if self.left == 0 and not self.is_over:
+            self.left = int(self.source.readline(), 16)
+            self.is_over = self.left == 0
+        if self.is_over:
+            return 0
+        data = self.source.read(min(len(buffer), self.left))
+        if not data:
+            raise EOFError("The archive was cut off.")
+        buffer[: len(data)] = data
+        self.left -= len(data)
+        if self.left == 0:
+            self.source.readline()
+        return len(data)
+
+
+class Exactly:
+    """Read just as many bytes of a file as its header says, whatever becomes of it meanwhile."""
+
+    def __init__(self, file: Any, size: int) -> None:
+        self.file, self.left = file, size
+
+    def read(self, size: int = PIECE_BYTES, /) -> bytes:
+        """Return the next bytes."""
+        wanted = min(size, self.left)
+        data: bytes = self.file.read(wanted) or bytes(wanted)
+        self.left -= len(data)
+        return data
+
+
+class Files(BaseHTTPRequestHandler):
+    """Answer a backup."""
+
+    protocol_version, timeout = "HTTP/1.1", IDLE_SECONDS
+
+    def do_GET(self) -> None:
+        """Hand out the files."""
+        if not self.is_known():
+            return
+        self.send_response(200)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        chunks = Chunks(self.wfile)
+        with tarfile.open(
+            fileobj=chunks, mode="w|", format=tarfile.PAX_FORMAT, bufsize=PIECE_BYTES
+        ) as tar:
+            self.add(tar, PLACE, "volume")
+        chunks.end()
+
+    def do_PUT(self) -> None:
+        """Take files in."""
+        if not self.is_known():
+            return
+        body = io.BufferedReader(Unchunked(self.rfile), PIECE_BYTES)
+        folders, top = [], os.path.dirname(PLACE)
+        with tarfile.open(fileobj=body, mode="r|") as tar:
+            for member in tar:
+                if member.name.split("/")[0] != "volume" or ".." in member.name.split("/"):
+                    raise ValueError(f"{member.name!r} is no file of the volume.")
+                mode = member.mode
+                if member.isdir():  # what it holds comes after it
+                    folders.append((member.name, mode, member.mtime))
+                    member.mode |= 0o700
+                tar.extract(member, top, filter="fully_trusted")
+        for name, mode, mtime in reversed(folders):
+            with suppress(PermissionError):  # the volume's own, which may be root's
+                os.chmod(os.path.join(top, name), mode)
+                os.utime(os.path.join(top, name), (mtime, mtime))
+        self.send_response(204)
+        self.end_headers()
+
+    def add(self, tar: tarfile.TarFile, path: str, name: str) -> None:
+        """Add a file, or a folder with what it holds; what is gone by now is left out."""
+        try:
+            member = tar.gettarinfo(path, name)
+            if member is None:  # a socket
+                return
+            if member.isreg():
+                with open(path, "rb") as file:
+                    tar.addfile(member, Exactly(file, member.size))
+                return
+            names = sorted(os.listdir(path)) if member.isdir() else []
+        except FileNotFoundError:
+            return
+        except PermissionError:
+            if name == "volume/lost+found":  # of the file system's own
+                return
+            raise
+        tar.addfile(member)
+        for each in names:
+            self.add(tar, f"{path}/{each}", f"{name}/{each}")
+
+    def is_known(self) -> bool:
+        """Return True if whoever asks has the token; else they are told."""
+        given = self.headers.get("Authorization", "").encode()
+        if hmac.compare_digest(given, b"Bearer " + os.environ["TOKEN"].encode()):
+            return True
+        self.send_error(403)
+        return False
+
+    def handle_one_request(self) -> None:
+        """Answer one request; what goes wrong is said in the log, and ends the connection."""
+        try:
+            super().handle_one_request()
+        except Exception as error:  # noqa: BLE001 - whatever it is
+            print(f"{error}", file=sys.stderr, flush=True)
+            self.close_connection = True
+
+
+class Server(HTTPServer):
+    """Serve until nobody has asked for a while."""
+
+    timeout = IDLE_SECONDS
+
+    def __init__(self) -> None:
+        self.is_over = False
+        super().__init__(("0.0.0.0", PORT), Files)  # noqa: S104 - the pod's own
+
+    def handle_timeout(self) -> None:
+        """End."""
+        self.is_over = True
+
+
+if __name__ == "__main__":
+    server = Server()
+    while not server.is_over:
+        server.handle_request()

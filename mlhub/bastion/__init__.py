@@ -1,1 +1,0 @@
-"""The ssh door: which key may enter what now, who is in, and the program that runs sshd."""

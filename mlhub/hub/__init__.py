@@ -1,0 +1,1 @@
+"""JupyterHub, configured."""

@@ -1,1 +1,0 @@
-"""Fills JupyterHub's config ``c`` in layers: defaults → the user's file → facts → wiring."""

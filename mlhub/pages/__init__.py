@@ -1,1 +1,0 @@
-"""Handlers that the hub serves beside its own pages."""

@@ -1,0 +1,128 @@
+"""Sums over what runs, and whether one workspace more still fits. Pure: no I/O.
+
+Invariants: a workspace counts once, however often it is started again, and one without a limit
+counts as endless.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mlhub.options.amount import describe_size
+from mlhub.quantities import format_number
+
+TOTALS = ("servers", "cpu_limit", "mem_limit", "gpus", "volumes")
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """What one running (or just starting) workspace takes; None is without limit."""
+
+    user: str
+    server: str = ""
+    groups: tuple[str, ...] = ()
+    cpu_limit: float | None = None
+    mem_limit: int | None = None
+    gpus: int | None = 0
+    volumes: int = 0
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Who holds it: user and server name."""
+        return (self.user, self.server)
+
+    def amount(self, total: str) -> float:
+        """Tell how much of a kind of total this workspace takes."""
+        if total == "servers":
+            return 1
+        value = getattr(self, total)
+        return math.inf if value is None else float(value)
+
+    def to_state(self) -> dict[str, Any]:
+        """Return what the hub keeps, so that the sums are right after a restart."""
+        return {**asdict(self), "groups": list(self.groups)}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Reservation:
+        """Read back what ``to_state`` wrote."""
+        return cls(**{**state, "groups": tuple(state.get("groups", ()))})
+
+
+def sum_reserved(reserved: Iterable[Reservation], total: str) -> float:
+    """Add up one kind of total."""
+    return sum((reservation.amount(total) for reservation in reserved), 0.0)
+
+
+def explain_excess(
+    total: str, limit: float, reserved: float, wanted: float, whose: str
+) -> str | None:
+    """Return the sentence of a total that would be exceeded, or None where it fits."""
+    # Sums of floats: three workspaces of 0.1 cores are not more than 0.3.
+    if reserved + wanted <= limit + 1e-6:
+        return None
+    most = _show(total, limit)
+    if total in ("servers", "volumes"):
+        verb = "run" if total == "servers" else "use"
+        if not limit:
+            return (
+                f"{whose} may {verb} no {total.removesuffix('s').replace('server', 'workspace')}"
+                " here. Ask an administrator."
+            )
+        return f"{whose} may {verb} {most} at once, {_plain(total, reserved)} already do. " + (
+            "Stop one first." if reserved else "Ask an administrator."
+        )
+    if math.isinf(reserved + wanted):
+        return (
+            f"{whose} may have {most} in all, and a workspace without a limit could take more. Ask"
+            f" for a limit of {total}."
+        )
+    room = _plain(total, max(0.0, limit - reserved))
+    if not reserved:
+        return (
+            f"{whose} may have {most} in all, and this workspace needs {_plain(total, wanted)}. Ask"
+            f" for at most {room}."
+        )
+    cure = (
+        "Stop another one first."
+        if limit - reserved <= 1e-6
+        else f"Ask for at most {room}, or stop another one."
+    )
+    return (
+        f"{whose} may have {most} in all: {_plain(total, reserved)} taken, and this workspace needs"
+        f" {_plain(total, wanted)}. {cure}"
+    )
+
+
+def describe_totals(limits: Mapping[str, float]) -> str:
+    """Write what all workspaces of a person may have together; "" where nothing limits that."""
+    sizes = {"mem_limit": "memory", "disk": "disk"}
+    shown = [
+        f"{describe_size(limit)} of {sizes[total]}" if total in sizes else _show(total, limit)
+        for total, limit in limits.items()
+        if not math.isinf(limit)
+    ]
+    if not shown:
+        return ""
+    *others, last = shown
+    words = f"{', '.join(others)} and {last}" if others else last
+    return f"At once you may have at most {words} in all."
+
+
+def _show(total: str, amount: float) -> str:
+    noun = {
+        "servers": "workspace",
+        "cpu_limit": "CPU",
+        "gpus": "GPU",
+        "volumes": "volume",
+        "mem_limit": "of memory",
+    }[total]
+    return f"{_plain(total, amount)} {noun}{'' if amount == 1 or total == 'mem_limit' else 's'}"
+
+
+def _plain(total: str, amount: float) -> str:
+    if total == "mem_limit":
+        return describe_size(amount) if amount else "0"
+    return format_number(round(amount, 3))

@@ -1,0 +1,98 @@
+"""Which workspaces have their ports behind the hub's check, and who gets there.
+
+Invariants: as by SSH, whoever may enter a workspace reaches its ports, and nobody else.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from mlhub.signin.authorization import is_authorized
+from mlhub.ssh.access import may_access
+from mlhub.workspaces import tools
+from mlhub.workspaces.spawner import find_workspace
+
+# Said of a route (resources/router/tools.lua).
+ROUTE_FLAG = "tools"
+WEB = "web"
+# Where nothing answers (resources/router/front.lua).
+NOWHERE = "http://127.0.0.1:1"
+# Among the hub's settings: the servers (by number) of which somebody was let into a port.
+OPENED = "mlhub_opened_ports"
+
+
+def has_tools(spawner: Any) -> bool:
+    """Return True if the site's policy, as it is now, opens the ports of a workspace to those who
+    may enter it.
+    """
+    workspace = find_workspace(spawner)
+    return workspace is not None and tools.has_tools(workspace)
+
+
+async def may_come_in(authenticator: Any, person: Any, spawner: Any) -> bool:
+    """Return True if a person (``orm.User``) may enter a spawner's workspace now."""
+    if not may_access(person, spawner.user.name, spawner.name):
+        return False
+    return await is_authorized(authenticator, person)
+
+
+def note_opened(settings: dict[str, Any], spawner: Any) -> None:
+    """Note that somebody was let into a port of a workspace."""
+    settings.setdefault(OPENED, set()).add(spawner.orm_spawner.id)
+
+
+def find_start_command(spawner: Any, port: int) -> str:
+    """Return the command that starts what the site has declared at a port; "" where there is
+    none.
+    """
+    workspace = find_workspace(spawner)
+    declared = workspace.declared_tools if workspace is not None else ()
+    return next((tool.start for tool in declared if tool.port == port), "")
+
+
+async def is_at_its_route(spawner: Any) -> bool:
+    """Return True if a workspace is where its route leads: what has ended without a word may have
+    left its address to somebody else's.
+    """
+    workspace = find_workspace(spawner)
+    url = await workspace.find_url() if workspace is not None else None
+    return url is not None and urlsplit(url).netloc == urlsplit(spawner.server.url).netloc
+
+
+def is_web(spawner: Any) -> bool:
+    """Return True if a workspace is a web server that asks nobody who is there."""
+    workspace = find_workspace(spawner)
+    return workspace is not None and workspace.is_web
+
+
+def describe_route(
+    users: Any, target: str, data: dict[str, Any] | None
+) -> tuple[str, dict[str, Any]]:
+    """Say of a route, beside what JupyterHub says of it (``data``), whether it leads to a workspace
+    whose ports are behind the check; return where it leads, and that.
+
+    A workspace that is behind the check as a whole is led to by what is said alone: a proxy that
+    knows nothing of it leads nobody there.
+    """
+    user = users.get(data["user"]) if data and "user" in data else None
+    spawner: Any = user.spawners.get(data.get("server_name", "")) if user and data else None
+    workspace = find_workspace(spawner)
+    # The policy has its say at each request, and may say something else by then.
+    is_open = (
+        workspace is not None
+        and tools.may_have_tools(workspace)
+        and spawner.server is not None
+        and spawner.server.host == target
+    )
+    said = {**(data or {}), ROUTE_FLAG: True} if is_open else dict(data or {})
+    if workspace is not None and workspace.is_web:
+        said[WEB] = {"target": target, "absolute": workspace.hears_whole_address}
+        target = NOWHERE
+    return target, said
+
+
+def read_target(route: dict[str, Any]) -> str:
+    """Return where a route leads, by the check or without."""
+    said = route["data"].get(WEB)
+    return str(said["target"] if said else route["target"])

@@ -1,0 +1,115 @@
+"""The front's question about each request for a port of a workspace: who asks, and may they?
+``GET mlhub/tools?user=…&server=…&port=…`` of the REST API, with what the request brought. Without
+a port the workspace itself is asked for, where that is a web server that asks nobody.
+
+Invariants: who has a token is known by that alone, of whatever scopes; a cookie is asked for only
+where there is none. The answer to who may is 204 with ``X-MLHub-Word``: how they are known, their
+name, for how many seconds, and the way to the port.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+from jupyterhub.user import User
+from jupyterhub.utils import utcnow
+from tornado import web
+
+from mlhub.quantities import parse_port
+from mlhub.ssh.relay import make_key
+from mlhub.tools.access import (
+    find_start_command,
+    has_tools,
+    is_at_its_route,
+    is_web,
+    may_come_in,
+    note_opened,
+)
+from mlhub.tools.sessions import find_row
+from mlhub.tools.ways import DIRECT, find_ways
+from mlhub.web.handlers import MLHubAPIHandler
+
+
+@dataclass(frozen=True)
+class Known:
+    """How somebody who may go on is known: the kind of what they showed, their name, and when it
+    ends (UTC, without a time zone).
+    """
+
+    kind: str
+    name: str
+    expires_at: Any
+
+    @property
+    def seconds(self) -> str:
+        """For how long it is good; "-" is for ever."""
+        if self.expires_at is None:
+            return "-"
+        left = (self.expires_at - utcnow(with_tz=False)).total_seconds()
+        return str(max(0, math.floor(left)))
+
+
+class CheckHandler(MLHubAPIHandler):
+    """Tell the front whether a request may go on."""
+
+    # Every page of a tool asks for dozens of things.
+    quiet_statuses = frozenset({204, 401, 403, 503})
+
+    async def get(self) -> None:
+        """Answer 204 where it may; 401 where nobody is known who asks."""
+        spawner, port = self._find_spawner(), self._read_port()
+        if port is None and not is_web(spawner):
+            raise web.HTTPError(403, "This workspace checks by itself who is there.")
+        known = await self._recognize(spawner, port is None or has_tools(spawner))
+        with self.friendly_errors():
+            is_there = await is_at_its_route(spawner)
+        if not is_there:
+            raise web.HTTPError(503, "This workspace is not where it was.")
+        way = DIRECT if port is None else await self._choose_way(spawner, port)
+        self.set_status(204)
+        name = quote(known.name, safe="")
+        self.set_header("X-MLHub-Word", f"{known.kind} {name} {known.seconds} {way}")
+
+    async def _choose_way(self, spawner: Any, port: int) -> str:
+        note_opened(self.settings, spawner)
+        key = make_key(self.settings["cookie_secret"], spawner.user.name, spawner.name)
+        host, command = urlsplit(spawner.server.url).hostname, find_start_command(spawner, port)
+        return await find_ways(self.settings).choose(host, port, key, command)
+
+    def _read_port(self) -> int | None:
+        said = self.get_query_argument("port", None)
+        try:
+            return None if said is None else parse_port(said)
+        except ValueError as error:
+            raise web.HTTPError(400, f"The port {error}") from None
+
+    def _find_spawner(self) -> Any:
+        user: Any = self.find_user(self.get_query_argument("user", ""))
+        name = self.get_query_argument("server", "")
+        if user is None or name not in user.orm_spawners:
+            raise web.HTTPError(403, "There is no such workspace.")
+        spawner = user.spawners[name]
+        if not spawner.ready:
+            raise web.HTTPError(503, "This workspace is not running, or not yet.")
+        return spawner
+
+    async def _recognize(self, spawner: Any, is_open: bool) -> Known:
+        asking: Any = self.current_user
+        if asking is not None:
+            scope = f"access:servers!server={spawner.user.name}/{spawner.name}"
+            if not is_open or not self.has_scope(scope):
+                raise web.HTTPError(403, "This token opens no port of this workspace.")
+            kind, token = "token" if isinstance(asking, User) else "service", self.get_token()
+            return Known(kind, asking.name, token.expires_at if token is not None else None)
+        row = find_row(self, spawner)
+        if row is None:
+            raise web.HTTPError(401, "Nobody is known who asks for this port.")
+        if not is_open or not await may_come_in(self.authenticator, row.user, spawner):
+            raise web.HTTPError(403, "This person reaches no port of this workspace.")
+        return Known("cookie", row.user.name, row.expires_at)
+
+
+HANDLERS: list[tuple[Any, ...]] = [(r"/api/mlhub/tools", CheckHandler)]

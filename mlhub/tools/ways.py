@@ -1,0 +1,74 @@
+"""How a port of a workspace is reached: directly, or through the relay in the workspace where the
+program listens on 127.0.0.1 alone; and that a declared tool is started there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import Any
+
+from mlhub.backends.readiness import is_listening
+from mlhub.ssh.relay import PORT, make_question, make_start, read_ports
+from mlhub.workspaces.port import Address
+
+DIRECT = "direct"
+# So often at most a relay is asked to start a tool; while the command runs it does so once.
+START_SECONDS = 5.0
+ANSWER_SECONDS = 5.0
+LONGEST_ANSWER = 64 * 1024
+
+
+class Ways:
+    """Find the ways to the ports of workspaces; remember what was started."""
+
+    def __init__(self, relay_port: int = PORT) -> None:
+        self.relay_port = relay_port
+        self._started: dict[Address, float] = {}
+
+    async def choose(self, host: str | None, port: int, key: str, command: str = "") -> str:
+        """Return "direct", or, with the relay's key, "relay:" where only the relay may know of a
+        program, "starting:" where it was asked to start it by this command.
+        """
+        if not host or await is_listening(Address(host, port)):
+            return DIRECT
+        relay = Address(host, self.relay_port)
+        if not await is_listening(relay):
+            return DIRECT
+        if not command:
+            return f"relay:{key}"
+        if self._is_due(Address(host, port)):
+            await _ask(relay, make_start(port, key, command))
+        return f"starting:{key}"
+
+    async def list_ports(self, host: str, key: str) -> list[int]:
+        """List the ports of a workspace at which anything listens; none where it has no relay."""
+        return read_ports(await _ask(Address(host, self.relay_port), make_question(key)))
+
+    def _is_due(self, address: Address) -> bool:
+        now = time.monotonic()
+        self._started = {each: at for each, at in self._started.items() if now - at < START_SECONDS}
+        return self._started.setdefault(address, now) == now
+
+
+def find_ways(settings: dict[str, Any]) -> Ways:
+    """Return the ways of this hub, which are kept among its settings."""
+    found: Ways = settings.setdefault("mlhub_ways", Ways())
+    return found
+
+
+async def _ask(relay: Address, message: bytes) -> bytes:
+    """Tell a relay something, and return what it says to that; nothing where there is none."""
+    with contextlib.suppress(OSError, TimeoutError):
+        async with asyncio.timeout(ANSWER_SECONDS):
+            reader, writer = await asyncio.open_connection(relay.host, relay.port)
+            try:
+                writer.write(message)
+                writer.write_eof()
+                return await reader.readexactly(LONGEST_ANSWER)
+            except asyncio.IncompleteReadError as answer:
+                return answer.partial
+            finally:
+                writer.close()
+    return b""

@@ -1,0 +1,1 @@
+"""The variables of the environment, by topic: what each means, its type and default."""

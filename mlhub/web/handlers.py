@@ -1,0 +1,78 @@
+"""The base of our own handlers: how much of a body they read, how they answer our errors, and which
+answers are no news.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import AbstractContextManager
+from typing import Any
+
+from jupyterhub.apihandlers.base import APIHandler
+from jupyterhub.handlers import BaseHandler
+from jupyterhub.metrics import prometheus_log_method
+from tornado import web
+
+from mlhub.errors import MLHubError, friendly_errors
+from mlhub.options.model import FieldsError
+
+MAX_BODY_BYTES = 64 * 1024
+
+
+class MLHubHandler(BaseHandler):
+    """Base of our pages and REST handlers."""
+
+    max_body_bytes = MAX_BODY_BYTES
+    # Answers that anybody may cause as often as they like, or that tell nothing new.
+    quiet_statuses: frozenset[int] = frozenset()
+
+    async def prepare(self) -> None:
+        """Refuse a large body before anything reads it."""
+        if len(self.request.body) > self.max_body_bytes:
+            self.request.body_arguments.clear()
+            self.request.arguments.clear()
+            raise web.HTTPError(413, f"The body is larger than {self.max_body_bytes // 1024} KiB.")
+        await super().prepare()
+
+    def _log(self) -> None:
+        if self.get_status() not in self.quiet_statuses:
+            super()._log()
+            return
+        self.log.debug("%s %s %s", self.get_status(), self.request.method, self.request.path)
+        prometheus_log_method(self)
+
+
+class MLHubAPIHandler(MLHubHandler, APIHandler):
+    """Base of our REST handlers: JSON in and out."""
+
+    def read_body(self, *keys: str) -> dict[str, Any]:
+        """Return the JSON body, an object with no other keys than these."""
+        body = self.get_json_body() or {}
+        if not isinstance(body, dict) or set(body) - set(keys):
+            raise web.HTTPError(
+                400, f"The body is not a JSON object with the keys {', '.join(keys)}."
+            )
+        return body
+
+    def answer(self, model: Any, status: int = 200) -> None:
+        """Send JSON."""
+        self.set_status(status)
+        self.set_header("Content-Type", "application/json")
+        self.write(json.dumps(model))
+
+    def friendly_errors(self) -> AbstractContextManager[None]:
+        """Answer our own errors with what is wrong, field by field where it is about fields."""
+        return friendly_errors(self._answer_error)
+
+    def _answer_error(self, error: MLHubError) -> web.Finish:
+        model: dict[str, Any] = {
+            "status": error.status_code,
+            "message": str(error),
+            "error": error.id,
+        }
+        if isinstance(error, FieldsError):
+            model |= {"fields": error.fields, "rules": error.rules}
+        if error.status_code >= 500:
+            self.log.warning("%s", error.numbered)
+        self.answer(model, error.status_code)
+        return web.Finish()

@@ -1,0 +1,1 @@
+"""One workspace's life, wherever it runs."""

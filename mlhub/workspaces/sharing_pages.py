@@ -1,0 +1,190 @@
+"""Share a workspace, see with whom it is shared, take that back; and come in by a link.
+
+=====  =============================  ==========================================================
+GET    ``share/{user}[/{server}]``       with whom, until when; the forms
+POST   ``share/{user}[/{server}]``       share with a person or a group
+POST   ``share-link/{user}[/{server}]``  make a link, which is shown once
+POST   ``unshare/{user}[/{server}]``     take a share or a link back
+GET    ``accept-share?code=``            ask whoever was sent a link
+POST   ``accept-share``                  come in
+=====  =============================  ==========================================================
+
+Invariants: GET changes nothing. Groups are those of the owner, for administrators all.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from jupyterhub import orm
+from jupyterhub.scopes import needs_scope
+from tornado import web
+
+from mlhub.errors import MLHubError, WorkspaceError
+from mlhub.web.pages import AccountPage
+from mlhub.workspaces.sharing import (
+    MOST_DAYS,
+    accept,
+    can_share,
+    find_link,
+    give,
+    list_given,
+    make_link,
+    may_be_shared,
+    read_until,
+    take_back,
+)
+
+REFUSED = "This hub's policy does not let this workspace be shared."
+
+
+class SharePage(AccountPage):
+    """Show with whom a workspace is shared, and share it with one more."""
+
+    @web.authenticated
+    async def get(self, user_name: str, server_name: str = "") -> None:
+        """Show the page."""
+        await self._show(user_name=user_name, server_name=server_name)
+
+    @web.authenticated
+    async def post(self, user_name: str, server_name: str = "") -> None:
+        """Do what was asked for, and show what it came to."""
+        await self._act(user_name=user_name, server_name=server_name)
+
+    @needs_scope("read:servers")
+    async def _act(self, user_name: str, server_name: str) -> None:
+        spawner = self._find(user_name, server_name)
+        try:
+            values = self.act(spawner)
+        except MLHubError as error:
+            values = {"message": str(error), "status": error.status_code, "typed": self._typed()}
+        await self._show(user_name=user_name, server_name=server_name, **values)
+
+    def act(self, spawner: Any) -> dict[str, Any]:
+        """Share; return what the page says of it."""
+        if not may_be_shared(spawner):
+            raise WorkspaceError(REFUSED)
+        name, group = self.field("person").strip(), self.field("group")
+        until = read_until(self.field("days"))
+        if group:
+            if group not in self._list_groups(spawner):
+                raise WorkspaceError(f"You cannot share with the group {group[:100]!r}.")
+            whom: Any = orm.Group.find(self.db, group)
+        else:
+            whom = orm.User.find(self.db, self.authenticator.normalize_username(name))
+        if whom is None:
+            raise WorkspaceError(
+                f"There is nobody here called {name[:100]!r}." if name else "Enter a username."
+            )
+        give(self.db, spawner.orm_spawner, whom, until)
+        return {"message": f"{whom.name} may enter now.", "alert": "success"}
+
+    def _find(self, user_name: str, server_name: str) -> Any:
+        owner = self.find_user(user_name)
+        if owner is None or server_name not in owner.orm_spawners:
+            raise web.HTTPError(404, "There is no such workspace.")
+        if not can_share(self, user_name, server_name):
+            raise web.HTTPError(403, "Only its owner shares a workspace.")
+        return owner.get_spawner(server_name)
+
+    def _list_groups(self, spawner: Any) -> list[str]:
+        if self.current_user.admin:
+            return [name for (name,) in self.db.query(orm.Group.name).order_by(orm.Group.name)]
+        return sorted(group.name for group in spawner.user.orm_user.groups)
+
+    def _typed(self) -> dict[str, str]:
+        return {name: self.field(name)[:255] for name in ("person", "group", "days")}
+
+    @needs_scope("read:servers")
+    async def _show(
+        self, user_name: str, server_name: str, message: str = "", **values: Any
+    ) -> None:
+        spawner = self._find(user_name, server_name)
+        await self.show(
+            "share.html",
+            message,
+            owner=spawner.user,
+            spawner=spawner,
+            given=list_given(self.db, spawner.orm_spawner),
+            groups=self._list_groups(spawner),
+            refusal="" if may_be_shared(spawner) else REFUSED,
+            most=MOST_DAYS,
+            **values,
+        )
+
+
+class ShareLinkPage(SharePage):
+    """Make a link by which whoever has it comes in."""
+
+    def act(self, spawner: Any) -> dict[str, Any]:
+        """Make it; return what the page says of it."""
+        if not may_be_shared(spawner):
+            raise WorkspaceError(REFUSED)
+        code = make_link(self.db, spawner.orm_spawner, read_until(self.field("days")))
+        here = f"{self.request.protocol}://{self.request.host}{self.hub.base_url}"
+        return {"link": f"{here}accept-share?code={quote(code)}"}
+
+
+class UnsharePage(SharePage):
+    """Take something back."""
+
+    def act(self, spawner: Any) -> dict[str, Any]:
+        """Take it back; return what the page says of it."""
+        kind, number = self.field("kind"), self.field("number")
+        name = ""
+        if number.isascii() and number.isdecimal() and len(number) < 10:
+            name = take_back(self.db, spawner.orm_spawner, kind, int(number))
+        said = f"{name} is out within seconds." if name else "It is taken back."
+        return {"message": said, "alert": "success"}
+
+
+class AcceptPage(AccountPage):
+    """Come in by a link that somebody has sent."""
+
+    @web.authenticated
+    async def get(self) -> None:
+        """Ask, and tell whose workspace it is."""
+        await self._show(str(self.get_query_argument("code", ""))[:200])
+
+    @web.authenticated
+    async def post(self) -> None:
+        """Come in."""
+        code = self.field("code")[:200]
+        try:
+            share = accept(self.db, code, self.current_user.orm_user)
+        except MLHubError as error:
+            await self.show("accept-share.html", str(error), status=error.status_code)
+            return
+        self.concerns = share.owner.name  # the record tells the owner
+        spawner = self.users[share.owner.id].spawners[share.spawner.name]
+        where = f"{self.hub.base_url}home"
+        self.redirect(spawner.user.server_url(spawner.name) if spawner.ready else where)
+
+    async def _show(self, code: str) -> None:
+        try:
+            link = find_link(self.db, code)
+        except MLHubError as error:
+            await self.show("accept-share.html", str(error), alert="warning", status=410)
+            return
+        await self.show(
+            "accept-share.html",
+            code=code,
+            owner_name=link.owner.name,
+            title=(link.spawner.display_name or link.spawner.name) if link.spawner.name else "",
+            until=link.expires_at,
+        )
+
+
+HANDLERS: list[tuple[Any, ...]] = [
+    *(
+        (rf"/{page}/([^/]+){server}", handler)
+        for page, handler in (
+            ("share", SharePage),
+            ("share-link", ShareLinkPage),
+            ("unshare", UnsharePage),
+        )
+        for server in ("", "/([^/]+)")
+    ),
+    (r"/accept-share", AcceptPage),
+]

@@ -1,0 +1,170 @@
+-- A request's way: its route, the connection that it is sent over, its answer, its end.
+local balancer = require "ngx.balancer"
+local answers = require "router.answers"
+local cookies = require "router.cookies"
+local open = require "router.open"
+local paths = require "router.paths"
+local routes = require "router.routes"
+local site = require "router.site"
+local targets = require "router.targets"
+
+local M = {}
+
+local SWITCHING_PROTOCOLS = 101
+-- Of a workspace that is behind the check as a whole (mlhub/tools/access.py, resources/router/tools.lua).
+local NOWHERE = "http://127.0.0.1:1"
+-- One line of a request's head, and all of it, which hub and configurable-http-proxy take as well. What is too large is
+-- answered by the statuses that nginx itself has for it (nginx-locations.j2).
+local LINE_BYTES, HEAD_BYTES = 32 * 1024, 128 * 1024
+local ADDRESS_TOO_LARGE, HEAD_TOO_LARGE = 414, 494
+
+function M.begin(file)
+    site.read(file)
+    routes.begin(site.default_target)
+end
+
+M.start = open.start
+
+-- Whatever cannot be sent twice gets a connection of its own: one that is kept may be closed by the other side just then.
+local function may_be_kept()
+    local method, var = ngx.req.get_method(), ngx.var
+    return (method == "GET" or method == "HEAD") and var.upgrade == ""
+        and not var.http_content_length and not var.http_transfer_encoding
+end
+
+function M.make_url(target)
+    if target.url then
+        return target.url
+    end
+    if target.scheme == "https" then
+        return "https://router_once" .. target.path
+    end
+    return (not target.is_once and may_be_kept() and "http://router_kept" or "http://router_once") .. target.path
+end
+
+-- HTTP/2 may bring a body without a header that tells of it. On a connection that is kept it would be somebody's next
+-- request, where the server does not read the body of a GET.
+local function drop_hidden_body()
+    local method = ngx.req.get_method()
+    if (method == "GET" or method == "HEAD") and not ngx.var.http_content_length then
+        ngx.req.discard_body()
+    end
+end
+
+-- HTTP/2 compresses a head: a few bytes may be many lines, and a cookie comes in pieces.
+local function measure_head()
+    local whole, longest = 0, 0
+    for name, values in pairs(ngx.req.get_headers(0, true)) do
+        for _, value in ipairs(type(values) == "table" and values or { values }) do
+            local line = #name + #value
+            whole, longest = whole + line, math.max(longest, line)
+        end
+    end
+    return whole, longest
+end
+
+-- Return the status for a head that is too large, nothing for any other.
+local function judge_head(var, is_http2)
+    local length = tonumber(var.request_length)
+    if length <= LINE_BYTES and not is_http2 then
+        return nil
+    end
+    if #var.request_uri > LINE_BYTES then
+        return ADDRESS_TOO_LARGE
+    end
+    local whole, longest = measure_head()
+    return (math.max(length, whole) > HEAD_BYTES or longest > LINE_BYTES) and HEAD_TOO_LARGE or nil
+end
+
+-- Return prefix, generation and target of the request's route, or nothing.
+function M.find_route()
+    local var, path = ngx.var, ngx.var.uri
+    if site.host_routing then
+        path = "/" .. (var.http_host or ""):lower():gsub(":.*", "") .. path
+    end
+    return routes.find(path)
+end
+
+-- Say to nginx where the request goes: to this address of a target.
+function M.lead(prefix, generation, target, address)
+    local var, ctx, is_http2 = ngx.var, ngx.ctx, ngx.req.http_version() >= 2
+    local status = judge_head(var, is_http2)
+    if status then
+        return ngx.exit(status)
+    end
+    if var.upgrade == "" and var.http_upgrade then
+        -- nginx would let a server change the protocol all the same.
+        ngx.req.clear_header("Upgrade")
+    end
+    if is_http2 then
+        drop_hidden_body()
+    end
+    ctx.prefix, ctx.generation, ctx.target = prefix, generation, target
+    var.router_url = M.make_url(target) .. address
+    var.router_name = target.name or ""
+end
+
+-- Find the request's route, and say so to nginx.
+function M.choose()
+    local var = ngx.var
+    local prefix, generation, url = M.find_route()
+    if not prefix then
+        return ngx.exit(ngx.HTTP_NOT_FOUND)
+    end
+    if url == NOWHERE then
+        return ngx.exec("@checked")
+    end
+    local target = targets.read(url)
+    if not target then
+        ngx.log(ngx.ERR, "the route ", prefix, " leads to ", url, ", which is no address of a server")
+        return ngx.exit(ngx.HTTP_INTERNAL_SERVER_ERROR)
+    end
+    if var.http_cookie and var.http_cookie:find(cookies.OURS, 1, true) then
+        ngx.req.set_header("Cookie", cookies.leave_out_ours(var.http_cookie))
+    end
+    M.lead(prefix, generation, target, paths.resolve(var.request_uri))
+end
+
+-- Name the address to connect to.
+function M.pick()
+    local target = ngx.ctx.target
+    local is_right, problem = balancer.set_current_peer(target.address, target.port)
+    if not is_right then
+        ngx.log(ngx.ERR, "no connection to ", target.address, ": ", problem)
+        return ngx.exit(ngx.ERROR)
+    end
+end
+
+-- Edit the answer's head, and count it from now on.
+function M.answer()
+    local ctx = ngx.ctx
+    if not ctx.prefix or ctx.opened then
+        return
+    end
+    if ngx.req.http_version() < 1 then
+        -- nginx takes what begins with no status line for HTTP/0.9, and hands on all of it as it is. A browser looks for
+        -- the status line a few bytes further on, and reads a head that nobody here has read.
+        error("an answer without a status line is none", 0)
+    end
+    local status = ngx.status
+    if status < 200 and (status ~= SWITCHING_PROTOCOLS or ngx.var.upgrade == "") then
+        -- Nobody asked for it, and a client would wait for another answer after it.
+        ngx.status = 502
+    elseif status < 300 then
+        local ends_at = ctx.tool and ctx.tool.ends_at
+        ctx.opened = open.open(ctx.prefix, ctx.generation, status == SWITCHING_PROTOCOLS, ends_at)
+    end
+    local person = answers.find_person(ctx.prefix)
+    if person then
+        answers.clean(person, ctx.tool)
+    end
+end
+
+function M.finish()
+    local opened = ngx.ctx.opened
+    if opened then
+        open.close(opened)
+    end
+end
+
+return M

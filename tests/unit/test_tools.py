@@ -1,0 +1,136 @@
+"""Addresses of tools as people write them."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+from pydantic import ValidationError
+
+from mlhub.options.image_catalogue import CatalogueImage
+from mlhub.options.images import DeclaredTool, ImageSettings, find_image_settings, lay_over
+from mlhub.policy.model import Person, SitePolicy
+from mlhub.ssh.relay import make_key, read_ports
+from mlhub.tools.pages import Place, read_place
+from mlhub.tools.ports import Found, name_ports
+from mlhub.tools.ways import Ways
+from tests.support.ports import find_free_port
+
+
+@pytest.mark.parametrize(
+    ("address", "base", "place"),
+    [
+        ("/user/ann/tools/8501/", "/", Place("ann", "", "8501/")),
+        ("/user/ann/gpu/tools/8501/app?x=1", "/", Place("ann", "gpu", "8501/app?x=1")),
+        ("/user/a%40b/tools/absolute/80/", "/", Place("a@b", "", "absolute/80/")),
+        ("/mlhub/user/ann/tools/80", "/mlhub/", Place("ann", "", "80")),
+        # A workspace called so cannot be made any more; the default one's tools are nearer.
+        ("/user/ann/tools/tools/80/", "/", Place("ann", "", "tools/80/")),
+        ("/user/ann/lab", "/", None),
+        ("/user/ann/a/b/tools/80/", "/", None),
+        ("/user/ann/tools/80/", "/mlhub/", None),
+        ("//evil.example/user/ann/tools/80/", "/", None),
+        ("https://evil.example/user/ann/tools/80/", "/", None),
+        ("/user/ann/tools/\\evil.example", "/", None),
+        ("", "/", None),
+    ],
+)
+def test_an_address_names_a_workspace_and_what_follows_or_nothing(address, base, place):
+    assert read_place(address, base) == place
+
+
+def test_the_last_rule_that_says_something_opens_or_closes_the_ports():
+    policy = SitePolicy.model_validate(
+        {
+            "everyone": {"tools": False},
+            "groups": {"developers": {"tools": True}, "visitors": {"ssh": True}},
+        }
+    )
+    assert SitePolicy().find_flag(Person("ann"), "tools")
+    assert not policy.find_flag(Person("ann"), "tools")
+    assert policy.find_flag(Person("ann", ("developers", "visitors")), "tools")
+
+
+@pytest.mark.parametrize("path", ["app", "//evil.example", "/a b", "/\\evil.example", 7, "/\n"])
+def test_where_a_tool_begins_is_below_its_port(path):
+    with pytest.raises(ValidationError, match="path of a tool"):
+        DeclaredTool.model_validate({"name": "x", "port": 80, "path": path})
+
+
+@pytest.mark.parametrize("command", [7, "x" * 8193, "a\0b"])
+def test_a_command_is_text_of_some_length(command):
+    with pytest.raises(ValidationError, match="is not a command"):
+        DeclaredTool.model_validate({"name": "x", "port": 80, "start": command})
+
+
+@pytest.mark.parametrize(
+    ("image", "answers"),
+    [
+        ("mltooling/ml-workspace:0.13.2", True),
+        ("registry.example/mltooling/ml-workspace-gpu:0.13.2", True),
+        ("mltooling/ml-workspace-minimal:latest", True),
+        ("mltooling/mlhub-workspace:latest", None),
+        ("registry.example/mltooling/mlhub-workspace-science:3.0.0", None),
+    ],
+)
+def test_images_of_2021_answer_by_themselves_and_the_default_one_does_not(image, answers):
+    assert find_image_settings(image, {}).answers_tools is answers
+
+
+def test_what_a_site_says_of_tools_is_kept_and_a_catalogue_says_it_anew():
+    said = find_image_settings("a:1", {"a:*": {"tools": [{"name": "x", "port": 80}]}})
+    assert [each.place for each in said.tools or ()] == ["80/"]
+    assert ImageSettings.model_validate(said.model_dump(mode="json", exclude_none=True)) == said
+    entry = CatalogueImage.model_validate(
+        {"name": "a", "image": "a:1", "tools": [{"name": "y", "port": 81, "absolute": True}]}
+    )
+    assert [each.place for each in lay_over(said, entry).tools or ()] == ["absolute/81/"]
+
+
+async def test_the_relay_is_the_way_where_a_program_does_not_answer_from_outside():
+    with (
+        socket.create_server(("127.0.0.1", 0)) as program,
+        socket.create_server(("127.0.0.1", 0)) as relay,
+    ):
+        port, relay_port = (each.getsockname()[1] for each in (program, relay))
+        silent, ways = find_free_port(), Ways(relay_port)
+        assert await ways.choose("127.0.0.1", port, "key", "x") == "direct"
+        assert await ways.choose("127.0.0.1", silent, "key") == "relay:key"
+        assert await Ways(silent).choose("127.0.0.1", silent, "key", "x") == "direct"
+
+
+async def test_a_relay_is_asked_once_to_start_a_tool():
+    heard = []
+
+    async def hear(reader, writer) -> None:
+        heard.append(await reader.read())
+        writer.close()
+
+    relay = await asyncio.start_server(hear, "127.0.0.1", 0)
+    silent, ways = find_free_port(), Ways(relay.sockets[0].getsockname()[1])
+    async with relay:
+        for _ in range(3):
+            assert await ways.choose("127.0.0.1", silent, "key", "run it") == "starting:key"
+    head = f"POST / HTTP/1.0\r\nX-MLHub-Relay: {silent} key start\r\n\r\n"
+    # Who only looks whether it is there says nothing.
+    assert [each for each in heard if each] == [f"{head}run it".encode()]
+
+
+def test_each_workspace_has_a_key_of_its_own():
+    keys = {make_key(b"a", "ann", ""), make_key(b"a", "ann", "b"), make_key(b"b", "ann", "")}
+    assert len(keys | {make_key(b"a", "ann\0b", "")}) == 4
+    assert make_key(b"a", "ann", "") == make_key(b"a", "ann", "")
+
+
+def test_ports_are_listed_by_what_is_declared_or_usual_without_what_nobody_opens():
+    declared = [
+        DeclaredTool(name="VS Code", port=8500, path="/?a=b"),
+        DeclaredTool(name="x", port=9),
+    ]
+    said = b"8501\n8500\n8500\n2222\n2223\n8080\n40001\n7\n0\n65536\n-1\nnone\n123456789\xff\n"
+    assert name_ports(read_ports(said), declared, "/user/ann/tools/", 8080) == [
+        Found(7, "", "/user/ann/tools/7/"),
+        Found(8500, "VS Code", "/user/ann/tools/8500/?a=b"),
+        Found(8501, "Streamlit", "/user/ann/tools/8501/"),
+    ]
