@@ -5,6 +5,8 @@ Only for the cluster that ``scripts/cluster`` makes on this machine, whose parts
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import pytest
 
 from tests.support.local_cluster import RUN, bring_back, held_cluster, kill, lose_pods
@@ -130,34 +132,74 @@ def test_a_hub_that_starts_while_the_api_server_is_away_calls_nobody_stopped(peo
     echo.close()
 
 
+def find_pods(release) -> dict[str, dict]:
+    found = {each["metadata"]["name"]: each for each in release.read("pods")["items"]}
+    return {name: pod for name, pod in found.items() if pod["status"]["phase"] == "Running"}
+
+
+def restart_node(release) -> None:
+    try:
+        lose_pods({pod["metadata"]["uid"] for pod in find_pods(release).values()})
+    finally:
+        bring_back()
+
+
+def wait_until_reached(release, wait_for) -> None:
+    """Wait until ann's and bob's first workspaces answer, and the hub calls them running."""
+    wait_for(release.is_answered, "the hub answers through the proxy", 120)
+    for name in ("ann", "bob"):
+        wait_for(lambda name=name: ask(release, f"/user/{name}/api") == 200, "it is reached", 120)
+        wait_for(lambda name=name: is_ready(release, name), "the hub calls it running", 60)
+
+
 @pytest.mark.full
 def test_a_node_that_restarts_brings_everything_back_and_nothing_is_stopped(people, ann, wait_for):
     """Hub, proxy, bastion and workspaces come back together, all with other addresses."""
-
-    def find_pods() -> dict[str, dict]:
-        found = {each["metadata"]["name"]: each for each in people.read("pods")["items"]}
-        return {name: pod for name, pod in found.items() if pod["status"]["phase"] == "Running"}
-
-    def list_addresses() -> dict[str, str]:
-        return {name: pod["status"].get("podIP", "") for name, pod in find_pods().items()}
-
     workspaces = [f"ws-{people.name}--{name}" for name in ("ann", "bob")]
     people.execute(workspaces[0], "sh", "-c", "echo kept >/workspace/file")
-    before, addresses = find_pods(), list_addresses()
-    try:
-        lose_pods({pod["metadata"]["uid"] for pod in before.values()})
-    finally:
-        bring_back()
-    wait_for(people.is_answered, "the hub answers through the proxy", 120)
-    for name in ("ann", "bob"):
-        wait_for(lambda name=name: ask(people, f"/user/{name}/api") == 200, "it is reached", 120)
-        wait_for(lambda name=name: is_ready(people, name), "the hub calls it running", 60)
-    after, moved = find_pods(), list_addresses()
+    before = find_pods(people)
+    restart_node(people)
+    wait_until_reached(people, wait_for)
+    after = find_pods(people)
     for name in workspaces:
         assert after[name]["metadata"]["uid"] == before[name]["metadata"]["uid"]
-        assert moved[name] != addresses[name]
+        assert after[name]["status"]["podIP"] != before[name]["status"]["podIP"]
     assert people.execute(workspaces[0], "cat", "/workspace/file") == "kept"
     assert "shutting it down" not in people.logs()
     wait_for(
         lambda: ann.run(ann.alias, "echo in").stdout == "in\n", "SSH leads into the workspace", 60
     )
+
+
+def restart_pod(release, component: str) -> None:
+    release.kubectl("delete", "pod", release.find_pod(component), "--wait=false")
+
+
+RESTARTS = {
+    "node": restart_node,
+    "hub": lambda release: restart_pod(release, "hub"),
+    "proxy": lambda release: restart_pod(release, "proxy"),
+}
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("order", permutations(RESTARTS), ids="-".join)
+def test_after_restarts_in_any_order_what_runs_is_found_and_never_stopped(people, wait_for, order):
+    """Nobody waits for the one before: it is still on its way when the next is restarted."""
+    workspaces = [f"ws-{people.name}--{name}" for name in ("ann", "bob")]
+    before = find_pods(people)
+    for part in order:
+        RESTARTS[part](people)
+    wait_until_reached(people, wait_for)
+    after = find_pods(people)
+    assert [after[name]["metadata"]["uid"] for name in workspaces] == [
+        before[name]["metadata"]["uid"] for name in workspaces
+    ]
+    assert "shutting it down" not in people.logs()
+
+
+def test_a_workspace_that_is_gone_is_told_within_ten_seconds(people, wait_for):
+    people.start_workspace("carol")
+    people.kubectl("delete", "pod", f"ws-{people.name}--carol", "--grace-period=0", "--force")
+    wait_for(lambda: not is_ready(people, "carol"), "the hub knows", 10)
+    assert ask(people, "/user/carol/api") in (404, 424, 503)
