@@ -8,6 +8,7 @@ in the form, and the person presses Start. Who only looks at the form of a new s
 from __future__ import annotations
 
 from collections import Counter
+from http import HTTPStatus
 from typing import Any, ClassVar
 
 from jupyterhub.handlers.pages import SpawnHandler
@@ -76,10 +77,17 @@ class SpawnFormHandler(NamedServers, SpawnHandler):
             await super()._post(
                 user_name=user_name, server_name=server_name, display_name=display_name
             )
-            if not is_known:
+            if not is_known and not self._leads_on:
                 self._forget_refused(user, server_name)
         finally:
             self._let_go(user_name, server_name)
+
+    @property
+    def _leads_on(self) -> bool:
+        """Whether the answer leads to the page of the start, which tells a refusal that came after
+        JupyterHub's one second.
+        """
+        return self.get_status() == HTTPStatus.FOUND
 
     def _get_user_options(self, query_options: dict[str, list[str]]) -> dict[str, list[str]]:
         """Take the options of the address for the form; JupyterHub itself would start with them,
@@ -164,8 +172,9 @@ class SpawnFormHandler(NamedServers, SpawnHandler):
         spawner = user.spawners.get(server_name) if user else None
         if spawner is not None and spawner.handler is self and not spawner.pending:
             spawner.handler = None
-            if self.request.method == "POST" and isinstance(spawner, PolicyEnforcement):
-                spawner.refused = None  # it was just shown
+            is_shown = self.request.method == "POST" and not self._leads_on
+            if is_shown and isinstance(spawner, PolicyEnforcement):
+                spawner.refused = None
 
     def _forget_refused(self, user: Any, server_name: str) -> None:
         """Remove a server that was made for a start which was then refused."""

@@ -38,10 +38,14 @@ admins:
 CONFIG = """
 import asyncio
 import os
+import time
 
 async def stay(spawner):
     while os.path.exists("stay"):
         await asyncio.sleep(0.05)
+    if spawner.name == "late":  # a busy hub: the start ends just when nobody waits for it any more
+        await asyncio.sleep(0.5)
+        time.sleep(1)
 
 async def linger(spawner):
     if spawner.name == "slow":
@@ -135,7 +139,7 @@ def person(hub, service, request):
     name = re.sub("[^a-z]+", "-", request.node.name.lower())[:40].strip("-")
     browser = sign_in(hub, name)
     yield browser
-    for server in ("", "second", "third", "slow", "glance", "older"):
+    for server in ("", "second", "third", "slow", "late", "glance", "older"):
         service.stop(name, server)
 
 
@@ -532,6 +536,19 @@ def test_a_form_whose_refusal_takes_its_time_tells_why_on_the_page_that_it_leads
     page = open_form(person)
     assert page.error("cpu_limit") == "64 is more than you may have. Ask for at most 2."
     assert (page.input("cpu_limit")["value"], page.input("env")["value"]) == ("64", "A=b")
+
+
+def test_a_refusal_that_comes_just_as_its_form_is_led_on_is_told_as_well(hub, person):
+    path = f"/hub/spawn/{person.name}/late"
+    answer = send(person, open_form(person, path), path, cpu_limit="64")
+    assert answer.status_code == 302
+    hub.wait_until(
+        lambda: "did not start" in person.get(answer.headers["Location"]).text, "it is told"
+    )
+    told = person.get(answer.headers["Location"])
+    assert (told.status_code, "Ask for at most 2." in told.text) == (400, True)
+    again = open_form(person, path)
+    assert again.error("cpu_limit") == "64 is more than you may have. Ask for at most 2."
 
 
 def test_a_license_key_is_typed_as_a_password_kept_and_never_shown_again(hub, service, person):
