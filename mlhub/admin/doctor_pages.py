@@ -46,10 +46,10 @@ class ChecklistPage(DoctorMixin, AccountPage):
 
 
 class DoctorAPI(DoctorMixin, MLHubAPIHandler):
-    """Send what was found."""
+    """What ``mlhub doctor`` finds."""
 
     async def get(self) -> None:
-        """Send the findings."""
+        """Send the findings; takes ``admin:servers`` for everybody, and is 503 where one fails."""
         findings = await self.examine()
         fails = any(finding.level is Level.FAILS for finding in findings)
         self.answer([asdict(finding) for finding in findings], 503 if fails else 200)

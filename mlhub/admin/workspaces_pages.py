@@ -237,10 +237,10 @@ class CreatePage(NamedServers, WorkspacesPage):
 
 
 class WorkspacesAPI(WorkspacesMixin, MLHubAPIHandler):
-    """Send the rows of the page."""
+    """All workspaces of all people."""
 
     async def get(self) -> None:
-        """Send one page of workspaces, and how many there are."""
+        """Send one page of them, and how many there are; takes ``admin:servers`` for everybody."""
         self.check_administrator()
         models, total = self.list_models(self.read_question())
         self.answer({"total": total, "workspaces": models})

@@ -71,12 +71,12 @@ class CleanupHandler(MLHubHandler):
 
 
 class EndpointHandler(CleanupHandler, MLHubAPIHandler):
-    """The documented addresses, for programs with a token."""
+    """The cleanup service, for programs with a token."""
 
     _accept_cookie_auth = False
 
     async def get(self, task: str) -> None:
-        """Make a pass; a browser is led to the page."""
+        """Make a pass, or tell the status; a browser is led to the page."""
         if self.get_auth_token() is None:
             self.redirect(url_path_join(self.hub.base_url, SERVICE))
         elif task == "status":

@@ -93,8 +93,8 @@ class PersonServerHandler(NamedServers, UserServerAPIHandler):
 
     @needs_scope("delete:servers")
     async def delete(self, user_name: str, server_name: str = "") -> None:
-        """Stop a server, or delete it; one that is starting is waited for, where JupyterHub sleeps
-        for a second and fails. JupyterHub itself deletes no default one.
+        """Stop a server, or delete it by ``{"remove": true}``; one that is starting is waited for,
+        where JupyterHub sleeps for a second and fails. JupyterHub itself deletes no default one.
         """
         user = self.find_user(user_name)
         if user is not None and server_name in user.spawners:

@@ -49,7 +49,7 @@ def _make_model(key: SshKey) -> dict[str, Any]:
 
 
 class KeysHandler(SshAPIHandler):
-    """List and register keys."""
+    """SSH keys of a person."""
 
     @needs_scope("read:tokens")
     async def get(self, user_name: str) -> None:
@@ -82,7 +82,7 @@ class KeysHandler(SshAPIHandler):
 
 
 class KeyHandler(SshAPIHandler):
-    """Remove one key."""
+    """One SSH key of a person."""
 
     @needs_scope("tokens")
     async def delete(self, user_name: str, key_id: str) -> None:
@@ -93,7 +93,7 @@ class KeyHandler(SshAPIHandler):
 
 
 class ClientConfigHandler(SshAPIHandler):
-    """Answer with the configuration of an OpenSSH client."""
+    """The configuration of an OpenSSH client."""
 
     @needs_scope("read:users:name")
     async def get(self, user_name: str) -> None:

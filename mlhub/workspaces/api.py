@@ -136,7 +136,7 @@ def _stored(spawner: Any) -> dict[str, Any]:
 
 
 class WorkspaceUpdateHandler(WorkspaceAPIHandler):
-    """Take a newer image for a workspace, its data and options kept."""
+    """A newer image for a workspace, whose data and options are kept."""
 
     @needs_scope("start:servers")
     async def post(self, user_name: str, server_name: str = "") -> None:

@@ -20,7 +20,7 @@ KNOCK_SECONDS = 1.0
 
 
 class UseHandler(MLHubAPIHandler):
-    """Tell what one workspace takes now, what it took in the last hour, and which ports answer."""
+    """What one workspace takes now and took in the last hour, and which of its ports answer."""
 
     quiet_statuses = frozenset({200})
 

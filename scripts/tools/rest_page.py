@@ -13,6 +13,7 @@ from mlhub import __version__
 from mlhub.hub.rooms import ROOMS
 from mlhub.options.model import WorkspaceOptions
 from mlhub.signin.native.invitation_handlers import list_invitation_handlers
+from mlhub.signin.native.person_api import list_person_api_handlers
 
 METHODS = ("get", "post", "put", "patch", "delete")
 # What the hub's own programs, pages and workspaces ask.
@@ -55,10 +56,13 @@ class Endpoint:
 def list_endpoints() -> list[Endpoint]:
     """List all endpoints of ours that answer with data."""
     found = []
-    every = [each for room in ROOMS for each in (*room.handlers, *room.outer_handlers)]
-    for pattern, handler, *_ in (*every, *list_invitation_handlers()):
-        if pattern.startswith(("/api/", "/services/")) and not INTERNAL.search(pattern):
-            prefix = "/hub" if pattern.startswith("/api/") else ""
+    every = [("/hub", each) for room in ROOMS for each in room.handlers]
+    every += [("/hub", each) for each in list_invitation_handlers()]
+    every += [("/hub", each) for each in list_person_api_handlers()]
+    every += [("", each) for room in ROOMS for each in room.outer_handlers]
+    for prefix, (pattern, handler, *_) in every:
+        is_page = bool(prefix) and not pattern.startswith("/api/")
+        if not is_page and not INTERNAL.search(pattern):
             found += _read_handler(prefix + write_path(pattern), handler)
     return sorted(found, key=lambda each: (each.path, METHODS.index(each.method)))
 

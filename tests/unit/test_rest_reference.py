@@ -40,9 +40,15 @@ def test_every_reference_within_the_description_leads_somewhere():
         "post /hub/api/users/{user}/ssh-keys",
         "delete /hub/api/trash/{trash}",
         "post /hub/api/users/{user}/invitation",
+        "put /hub/api/users/{user}/authorization",
+        "post /hub/api/users/{user}/unlock",
         "get /services/cleanup-service/{task}",
     ],
 )
 def test_what_the_pages_speak_of_is_there(request_line):
     method, path = request_line.split()
     assert method in OPENAPI["paths"][path]
+
+
+def test_no_page_is_among_them():
+    assert "/services/cleanup-service" not in OPENAPI["paths"]

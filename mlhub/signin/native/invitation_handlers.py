@@ -101,7 +101,7 @@ class InvitePage(InvitationMixin, AdminPage):
 
 
 class InvitationAPIHandler(InvitationMixin, MLHubAPIHandler):
-    """``POST users/{user}/invitation``: a link for a person."""
+    """A link by which a person chooses a password."""
 
     @needs_scope("admin:users")
     async def post(self, user_name: str) -> None:

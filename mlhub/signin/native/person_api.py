@@ -37,11 +37,11 @@ class AccountAPIHandler(MLHubAPIHandler):
 
 
 class AuthorizationAPIHandler(AccountAPIHandler):
-    """Let somebody in, or out."""
+    """Whether a person may sign in."""
 
     @needs_scope("admin:users")
     async def put(self, user_name: str) -> None:
-        """Do it; what runs of somebody who is let out is stopped."""
+        """Let somebody in, or out; what runs of somebody who is let out is stopped."""
         account = self.find_account(user_name)
         wanted = self.read_body("is_authorized").get("is_authorized")
         if not isinstance(wanted, bool):
@@ -57,7 +57,7 @@ class AuthorizationAPIHandler(AccountAPIHandler):
 
 
 class UnlockAPIHandler(AccountAPIHandler):
-    """End a lock."""
+    """The lock after wrong passwords."""
 
     @needs_scope("admin:users")
     async def post(self, user_name: str) -> None:
