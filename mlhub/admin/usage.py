@@ -57,8 +57,8 @@ class UsageDay(orm.Base):
 
 @dataclass(frozen=True)
 class Amounts:
-    """What was had in some time: hours; hours by cores, GB and GPUs; and the most bytes
-    of disk.
+    """What was granted in some time: hours; hours times cores, GB and GPUs; and the most bytes of
+    disk.
     """
 
     hours: float = 0.0
@@ -139,7 +139,7 @@ class Whose:
 
 
 def read_days(session: Any, whose: Whose, since: date, until: date) -> dict[date, Amounts]:
-    """Return each day of a time, those without anything as well."""
+    """Return the amounts of each day from ``since`` to ``until``, empty days as well."""
     rows = session.execute(
         select(UsageDay.day, *_list_sums(), func.sum(UsageDay.disk))
         .where(UsageDay.day >= since, UsageDay.day <= until, *whose.list_conditions())
@@ -169,7 +169,7 @@ def list_sums(
 ) -> tuple[list[tuple[str, Amounts]], int]:
     """Return a page of people or groups with what they had in a time, and how many there are.
 
-    A group's sum is that of who is in it now.
+    A group's sum is that of its members of now.
     """
     name: Any = UsageDay.name
     most = func.max(UsageDay.disk)
@@ -197,7 +197,7 @@ def _list_sums() -> list[Any]:
 
 
 def _join_groups(query: Any) -> Any:
-    # The number of a row comes back; the name beside it does not belong to somebody before.
+    # The number of a row comes back: its key is a person's only where the name is theirs, too.
     joined = query.join(
         orm.User, (orm.User.id == PersonKey.user_id) & (orm.User.name == PersonKey.name)
     )

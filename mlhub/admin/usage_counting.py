@@ -1,4 +1,4 @@
-"""Count once a minute what runs, for the pages about usage.
+"""Count what runs, once a minute (``c.MLHub.usage_seconds``), for the pages about usage.
 
 Invariants: nobody waits for it. What could not be written is written with the next minute's; what
 ran while no hub looked is not counted.

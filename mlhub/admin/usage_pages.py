@@ -1,4 +1,4 @@
-"""How much workspaces ran and had, as pages and as CSV.
+"""How long workspaces ran and what they had, as pages and as CSV.
 
 =====  ===================  ====================================================================
 GET    ``usage``            one's own days; for administrators those of ``?person=`` or ``?group=``
@@ -228,7 +228,7 @@ def write_amounts(amounts: Amounts) -> dict[str, str]:
 
 
 def list_plots(days: dict[date, Amounts]) -> list[tuple[str, Any]]:
-    """Draw what there is something of, each with its heading."""
+    """Draw each amount of which there is any, with its heading."""
     found = []
     for name, heading, unit in PLOTS:
         points = [(day.isoformat(), getattr(amounts, name)) for day, amounts in days.items()]

@@ -1,9 +1,9 @@
 """Keys that open exactly one workspace, and the links by which somebody without an account
 registers one.
 
-Invariants: such a key is its workspace's owner's as far as lists and removal go, and opens that one
-workspace alone. A link works once, until it expires, and only its hash is kept. Both go with the
-workspace.
+Invariants: such a key is listed among the keys of the workspace's owner, who may remove it, and
+opens that one workspace alone. A link works once and until it expires, and only its hash is kept.
+Both go with the workspace.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from mlhub.ssh.access import may_access
 from mlhub.workspaces import tools
 from mlhub.workspaces.spawner import find_workspace
 
-# Said of a route (resources/router/tools.lua).
+# Keys of what is said of a route (resources/router/tools.lua).
 ROUTE_FLAG = "tools"
 WEB = "web"
 # Where nothing answers (resources/router/front.lua).
@@ -52,8 +52,8 @@ def find_start_command(spawner: Any, port: int) -> str:
 
 
 async def is_at_its_route(spawner: Any) -> bool:
-    """Return True if a workspace is where its route leads: what has ended without a word may have
-    left its address to somebody else's.
+    """Return True if a workspace is where its route leads. One that ended without a word may have
+    left its address to another one.
     """
     workspace = find_workspace(spawner)
     url = await workspace.find_url() if workspace is not None else None
@@ -61,7 +61,7 @@ async def is_at_its_route(spawner: Any) -> bool:
 
 
 def is_web(spawner: Any) -> bool:
-    """Return True if a workspace is a web server that asks nobody who is there."""
+    """Return True if a workspace is a web server that does not check who asks."""
     workspace = find_workspace(spawner)
     return workspace is not None and workspace.is_web
 
@@ -69,11 +69,11 @@ def is_web(spawner: Any) -> bool:
 def describe_route(
     users: Any, target: str, data: dict[str, Any] | None
 ) -> tuple[str, dict[str, Any]]:
-    """Say of a route, beside what JupyterHub says of it (``data``), whether it leads to a workspace
-    whose ports are behind the check; return where it leads, and that.
+    """Return where a route leads, and what is said of it: ``data``, which JupyterHub says, and
+    whether it leads to a workspace whose ports are behind the check.
 
-    A workspace that is behind the check as a whole is led to by what is said alone: a proxy that
-    knows nothing of it leads nobody there.
+    The route of a workspace that is behind the check as a whole leads nowhere, and its address is
+    in what is said: a proxy that knows nothing of the check leads nobody there.
     """
     user = users.get(data["user"]) if data and "user" in data else None
     spawner: Any = user.spawners.get(data.get("server_name", "")) if user and data else None
@@ -93,6 +93,6 @@ def describe_route(
 
 
 def read_target(route: dict[str, Any]) -> str:
-    """Return where a route leads, by the check or without."""
+    """Return where a route leads, whether or not the check stands before it."""
     said = route["data"].get(WEB)
     return str(said["target"] if said else route["target"])

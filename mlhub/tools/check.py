@@ -1,10 +1,10 @@
 """The front's question about each request for a port of a workspace: who asks, and may they?
 ``GET mlhub/tools?user=…&server=…&port=…`` of the REST API, with what the request brought. Without
-a port the workspace itself is asked for, where that is a web server that asks nobody.
+a port it is about the workspace itself, where that is a web server that does not check who asks.
 
-Invariants: who has a token is known by that alone, of whatever scopes; a cookie is asked for only
-where there is none. The answer to who may is 204 with ``X-MLHub-Word``: how they are known, their
-name, for how many seconds, and the way to the port.
+Invariants: whoever shows a token is known by that alone, whatever its scopes; a cookie is read only
+where there is no token. Whoever may go on is answered 204 with ``X-MLHub-Word``: how they are
+known, their name, for how many seconds, and the way to the port.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from mlhub.web.handlers import MLHubAPIHandler
 
 @dataclass(frozen=True)
 class Known:
-    """How somebody who may go on is known: the kind of what they showed, their name, and when it
-    ends (UTC, without a time zone).
+    """How somebody who may go on is known: ``kind`` is what they showed ("token", "service" or
+    "cookie"), ``expires_at`` when that ends (UTC, without a time zone; None for never).
     """
 
     kind: str
@@ -45,7 +45,7 @@ class Known:
 
     @property
     def seconds(self) -> str:
-        """For how long it is good; "-" is for ever."""
+        """How long it is still good; "-" is for ever."""
         if self.expires_at is None:
             return "-"
         left = (self.expires_at - utcnow(with_tz=False)).total_seconds()

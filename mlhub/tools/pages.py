@@ -33,7 +33,7 @@ class Place:
 
 
 def read_place(address: str, base_url: str) -> Place | None:
-    """Read an address of this hub; None where it is none of a tool."""
+    """Read an address of this hub; None where it is not below a workspace's tools."""
     people = f"{base_url}user/"
     if not address.startswith(people) or "\\" in address:
         return None
@@ -47,7 +47,7 @@ def read_place(address: str, base_url: str) -> Place | None:
 
 
 def read_web_place(address: str, base_url: str, is_web: Callable[[str, str], bool]) -> Place | None:
-    """Read an address of a workspace that is behind the check as a whole; None where it is none."""
+    """Read an address of this hub; None where no workspace there is behind the check as a whole."""
     people = f"{base_url}user/"
     if not address.startswith(people) or "\\" in address:
         return None
@@ -88,7 +88,7 @@ class PlacePage(MLHubHandler):
 
 
 class EnterPage(PlacePage):
-    """Have somebody who may enter a workspace known below its tools, and lead them there."""
+    """Give a browser the cookie for the tools of a workspace, and lead it there."""
 
     @web.authenticated
     async def get(self) -> None:

@@ -4,8 +4,8 @@ Signing in at the hub leaves there a cookie for these paths alone, as JupyterHub
 for the workspace itself. It names a row of the hub's tokens, so it ends with what ends those: the
 person signs out, stops the workspace, or takes the row back on the page of tokens.
 
-Invariants: the cookie is no token. What the row's token is, nobody was told, and whatever got hold
-of the cookie could ask for the ports of one workspace and for nothing else.
+Invariants: the cookie is no token. Nobody was told the row's token, and whoever gets hold of the
+cookie reaches the ports of one workspace and nothing else.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ DAYS = 14
 
 
 def make_path(spawner: Any) -> str:
-    """Return the path of a workspace's tools, or of all of one that asks nobody who is there, as
-    addresses are written.
+    """Return the path of a workspace's tools, written as in addresses; of a web server that does
+    not check who asks it is the path of the whole workspace.
     """
     base, part = spawner.user.base_url, "" if is_web(spawner) else "tools/"
     return str(url_path_join(base, url_escape_path(spawner.name), part, "/"))

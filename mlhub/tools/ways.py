@@ -1,5 +1,5 @@
-"""How a port of a workspace is reached: directly, or through the relay in the workspace where the
-program listens on 127.0.0.1 alone; and that a declared tool is started there.
+"""How a port of a workspace is reached: directly, or, where the program listens on 127.0.0.1 alone,
+through the relay in the workspace, which also starts declared tools.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from mlhub.ssh.relay import PORT, make_question, make_start, read_ports
 from mlhub.workspaces.port import Address
 
 DIRECT = "direct"
-# So often at most a relay is asked to start a tool; while the command runs it does so once.
+# A relay is asked to start a tool at most this often; it starts none whose command still runs.
 START_SECONDS = 5.0
 ANSWER_SECONDS = 5.0
 LONGEST_ANSWER = 64 * 1024
@@ -28,8 +28,8 @@ class Ways:
         self._started: dict[Address, float] = {}
 
     async def choose(self, host: str | None, port: int, key: str, command: str = "") -> str:
-        """Return "direct", or, with the relay's key, "relay:" where only the relay may know of a
-        program, "starting:" where it was asked to start it by this command.
+        """Return "direct"; or, with the relay's key behind it, "relay:" where only the relay may
+        reach a program, "starting:" where the relay was asked to start one by this command.
         """
         if not host or await is_listening(Address(host, port)):
             return DIRECT
@@ -59,7 +59,7 @@ def find_ways(settings: dict[str, Any]) -> Ways:
 
 
 async def _ask(relay: Address, message: bytes) -> bytes:
-    """Tell a relay something, and return what it says to that; nothing where there is none."""
+    """Send a message to a relay, and return its answer; b"" where there is no relay."""
     with contextlib.suppress(OSError, TimeoutError):
         async with asyncio.timeout(ANSWER_SECONDS):
             reader, writer = await asyncio.open_connection(relay.host, relay.port)

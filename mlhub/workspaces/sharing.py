@@ -1,8 +1,8 @@
 """Workspaces that their owners share: with people, with groups, or by a link, for a limited time.
 
-They are JupyterHub's own shares and share codes, so its REST API tells of them, too. JupyterHub
-removes what has expired once an hour, and a share that came by a code never expires; here both end
-in time, and who is inside is put out within seconds (mlhub/hub/guests.py).
+They are JupyterHub's own shares and share codes, so its REST API has them, too. JupyterHub removes
+what has expired once an hour, and a share that came by a code never expires. Here both end in time,
+and mlhub/hub/guests.py puts out within seconds who is inside.
 
 Invariants: each share that is made here has an end. A link is shown once, and whoever comes by it
 may enter as long as it would have been good.
@@ -31,8 +31,8 @@ LOOK_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class GivenShare:
-    """Somebody who may enter a workspace; ``kind`` is "user" or "group", ``until`` None for ever.
-    A link has the kind "link", and its beginning for a name.
+    """Who may enter a workspace, or a link to it. ``kind`` is "user", "group" or "link"; the
+    ``name`` of a link is how it begins. ``until`` is None for ever.
     """
 
     number: int
@@ -43,7 +43,7 @@ class GivenShare:
 
 @dataclass(frozen=True)
 class SharedWorkspace:
-    """A workspace of somebody else that one may enter."""
+    """A workspace of somebody else that is shared with a person; ``until`` is None for ever."""
 
     owner: str
     server: str
@@ -130,7 +130,7 @@ def read_until(text: str) -> datetime:
 def give(db: Any, server: orm.Spawner, whom: Any, until: datetime) -> None:
     """Share a workspace with a person or a group (rows of JupyterHub's), or change until when.
 
-    Raises ``WorkspaceError`` where it is theirs, or shared with very many.
+    Raises ``WorkspaceError`` where it is theirs, or where it has ``MOST_SHARES`` already.
     """
     if whom is server.user:
         raise WorkspaceError("This workspace is theirs already.")
@@ -150,9 +150,10 @@ def make_link(db: Any, server: orm.Spawner, until: datetime) -> str:
 
 
 def take_back(db: Any, server: orm.Spawner, kind: str, number: int) -> str:
-    """End a share or a link; return whose share it was, "" for a link or where it is gone already.
+    """End a share or a link; return the name of whose share it was, "" for a link or where it is
+    gone already.
 
-    Who came by a link has a share of their own.
+    Whoever came by a link has a share of their own, which stays.
     """
     row = orm.ShareCode if kind == "link" else orm.Share
     found = db.query(row).filter_by(spawner_id=server.id, id=number).one_or_none()
