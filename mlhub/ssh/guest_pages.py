@@ -58,7 +58,7 @@ class HandOutPage(SshMixin, AccountPage):
         await self._show(spawner, **values)
 
     def _find(self, user_name: str, server_name: str) -> Any:
-        # With it one comes to be that person in their workspaces, as with a password.
+        # Whoever holds such a key is the owner inside the workspace, as with a password.
         if not self.current_user.admin:
             raise web.HTTPError(403, "Only an administrator may hand out workspaces by SSH.")
         owner: Any = self.find_user(user_name)

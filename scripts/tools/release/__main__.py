@@ -97,7 +97,7 @@ def make_release(folder: Path, version: str, images: Sequence[Image]) -> None:
 
 
 def archive_image(folder: Path, image: Image, version: str, moment: str) -> dict[str, object]:
-    """Write one image's archive, and what it is made of; return what the manifest tells of it."""
+    """Write one image's archive, and the list of what it is made of; return its manifest entry."""
     repository = image.tag.partition(":")[0]
     name = repository.rpartition("/")[2]
     tags = [f"{repository}:{version}", image.tag]

@@ -35,7 +35,7 @@ def package_chart(folder: Path, seconds: int) -> Path:
 
 
 def make_steady(package: bytes, seconds: int) -> bytes:
-    """Write a compressed archive anew: sorted, of one time, of nobody."""
+    """Write a compressed archive anew: sorted, with one time and no owner."""
     plain = io.BytesIO()
     with (
         tarfile.open(fileobj=io.BytesIO(package)) as old,

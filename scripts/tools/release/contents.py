@@ -78,7 +78,7 @@ def read_contents(image: str) -> Contents:
 
 
 def describe_configuration(configuration: dict[str, object]) -> str:
-    """Write down how an image is run, one way."""
+    """Describe how an image is run, as a line that is the same for the same settings."""
     chosen = {name: configuration.get(name) or None for name in CONFIGURATION}
     labels = chosen["Labels"]
     if isinstance(labels, dict):

@@ -28,7 +28,7 @@ def write_sums(folder: Path) -> None:
 
 
 def read_release(folder: Path) -> dict[str, Any]:
-    """Return a release's manifest; refuse a folder that is none, or has other files than it had."""
+    """Return a release's manifest. Raises ``ToolError`` where a file is missing or has changed."""
     if not (folder / SUMS).is_file():
         raise ToolError(f"{folder} is no release: it has no {SUMS}. ./scripts/release makes one.")
     listed = {}
