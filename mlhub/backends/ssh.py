@@ -18,7 +18,7 @@ from mlhub.errors import BackendError
 from mlhub.identity import HostIdentity
 from mlhub.ssh.alias import list_suffixes, make_alias
 from mlhub.ssh.authority import AUTHORITY_FILE, Authority
-from mlhub.ssh.relay import make_key
+from mlhub.ssh.relay import list_keys
 from mlhub.workspaces.port import Address, SshAccess
 
 # An sshd that answered so recently is not looked at again at each login.
@@ -44,6 +44,10 @@ class EntrySsh:
     @property
     def trouble(self) -> str:
         return self.spawner.find_ssh_trouble()
+
+    @property
+    def relay_keys(self) -> list[str]:
+        return self.spawner.list_relay_keys()
 
     async def ensure(self) -> Address | None:
         return await self.spawner.ensure_ssh()
@@ -106,6 +110,11 @@ class SshEntry(_Base):
         """Where the bastion reaches this workspace's sshd, or None where it has none."""
         return None
 
+    @property
+    def made_for(self) -> str:
+        """For whom what runs was made (``Holder.label``); "" where nothing does, or tells."""
+        return ""
+
     async def read_file(self, path: str, size: int) -> str:
         """Read the start of a small file inside the workspace. Raises ``BackendError``."""
         raise BackendError(f"The hub cannot read {path} inside a workspace here.")
@@ -165,6 +174,13 @@ class SshEntry(_Base):
         authority = Authority(
             await asyncio.to_thread((Path(self.ssh_folder) / AUTHORITY_FILE).read_bytes)
         )
-        secret = self.user.settings.get("cookie_secret")
-        relay = make_key(secret, self.user.name, self.name) if secret else ""
+        relay = next(iter(self.list_relay_keys()), "")
         return replace(authority.make_host(names, datetime.now(UTC)), relay=relay)
+
+    def list_relay_keys(self) -> list[str]:
+        """List the keys that the workspace's relay may have, the one that it is started with first;
+        none where the hub has no secret to make them of.
+        """
+        secret = self.user.settings.get("cookie_secret")
+        people = (self.holder.label, self.made_for)
+        return list_keys(secret, self.user.name, self.name, people) if secret else []

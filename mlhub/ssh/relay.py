@@ -4,18 +4,28 @@ sent. Pure: no I/O.
 It leads connections of the front to programs that listen on 127.0.0.1 alone, and starts those that
 the site has declared. Other workspaces of the same person reach its port as well, so it obeys only
 whoever has its key: the hub and the front.
+
+Invariants: somebody who takes a name again gets no key of whoever had it before.
 """
 
 from __future__ import annotations
 
 import hmac
+from collections.abc import Iterable
 
 PORT = 2223
 
 
-def make_key(secret: bytes, user: str, server: str) -> str:
-    """Make the key of one workspace's relay, which is the same after a restart of the hub."""
-    return hmac.new(secret, f"relay\0{user}\0{server}".encode(), "sha256").hexdigest()
+def list_keys(secret: bytes, user: str, server: str, people: Iterable[str]) -> list[str]:
+    """List the keys that one workspace's relay may have, the one that it is started with first.
+
+    ``people`` are who holds the name (``Holder.label``), and for whom what runs was made: where the
+    hub's database was lost, a workspace that runs on was made for somebody of another one. The last
+    key is of earlier versions, which knew people by their names (``user``).
+    """
+    told = [f"relay of a person\0{person}\0{server}" for person in people if person]
+    keys = [_make_key(secret, text) for text in (*told, f"relay\0{user}\0{server}")]
+    return list(dict.fromkeys(keys))
 
 
 def make_question(key: str) -> bytes:
@@ -33,3 +43,7 @@ def read_ports(answer: bytes) -> list[int]:
 def make_start(port: int, key: str, command: str) -> bytes:
     """Make the request to run a command, unless something listens at this port of the loopback."""
     return f"POST / HTTP/1.0\r\nX-MLHub-Relay: {port} {key} start\r\n\r\n{command}".encode()
+
+
+def _make_key(secret: bytes, text: str) -> str:
+    return hmac.new(secret, text.encode(), "sha256").hexdigest()

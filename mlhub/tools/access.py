@@ -51,6 +51,15 @@ def find_start_command(spawner: Any, port: int) -> str:
     return next((tool.start for tool in declared if tool.port == port), "")
 
 
+def list_relay_keys(spawner: Any) -> list[str]:
+    """List the keys that the relay of a workspace may have, the likeliest first; none where the hub
+    brings no relay.
+    """
+    workspace = find_workspace(spawner)
+    ssh = workspace.ssh if workspace is not None else None
+    return ssh.relay_keys if ssh is not None else []
+
+
 async def is_at_its_route(spawner: Any) -> bool:
     """Return True if a workspace is where its route leads. One that ended without a word may have
     left its address to another one.

@@ -19,12 +19,12 @@ from jupyterhub.utils import utcnow
 from tornado import web
 
 from mlhub.quantities import parse_port
-from mlhub.ssh.relay import make_key
 from mlhub.tools.access import (
     find_start_command,
     has_tools,
     is_at_its_route,
     is_web,
+    list_relay_keys,
     may_come_in,
     note_opened,
 )
@@ -75,9 +75,8 @@ class CheckHandler(MLHubAPIHandler):
 
     async def _choose_way(self, spawner: Any, port: int) -> str:
         note_opened(self.settings, spawner)
-        key = make_key(self.settings["cookie_secret"], spawner.user.name, spawner.name)
         host, command = urlsplit(spawner.server.url).hostname, find_start_command(spawner, port)
-        return await find_ways(self.settings).choose(host, port, key, command)
+        return await find_ways(self.settings).choose(host, port, list_relay_keys(spawner), command)
 
     def _read_port(self) -> int | None:
         said = self.get_query_argument("port", None)

@@ -14,8 +14,7 @@ from jupyterhub.utils import url_escape_path, url_path_join
 from tornado import web
 
 from mlhub.ssh.access import may_access
-from mlhub.ssh.relay import make_key
-from mlhub.tools.access import has_tools, is_web
+from mlhub.tools.access import has_tools, is_web, list_relay_keys
 from mlhub.tools.ports import Found, name_ports
 from mlhub.tools.sessions import open_session
 from mlhub.tools.ways import find_ways
@@ -124,9 +123,8 @@ class PortsPage(PlacePage):
         self.finish(page)
 
     async def _find_ports(self, spawner: Any) -> list[Found]:
-        key = make_key(self.settings["cookie_secret"], spawner.user.name, spawner.name)
-        server = urlsplit(spawner.server.url)
-        ports = await find_ways(self.settings).list_ports(server.hostname or "", key)
+        server, keys = urlsplit(spawner.server.url), list_relay_keys(spawner)
+        ports = await find_ways(self.settings).list_ports(server.hostname or "", keys)
         workspace = find_workspace(spawner)
         declared = workspace.declared_tools if workspace is not None else ()
         host = spawner.user.host if self.subdomain_host else ""

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from mlhub.backends.readiness import is_listening
@@ -17,6 +18,8 @@ DIRECT = "direct"
 # A relay is asked to start a tool at most this often; it starts none whose command still runs.
 START_SECONDS = 5.0
 ANSWER_SECONDS = 5.0
+# Within it a relay says which key it takes; a request waits for that.
+LOOK_SECONDS = 1.0
 LONGEST_ANSWER = 64 * 1024
 
 
@@ -27,24 +30,36 @@ class Ways:
         self.relay_port = relay_port
         self._started: dict[Address, float] = {}
 
+<<<<<<< HEAD
     async def choose(self, host: str | None, port: int, key: str, command: str = "") -> str:
         """Return "direct"; or, with the relay's key behind it, "relay:" where only the relay may
         reach a program, "starting:" where the relay was asked to start one by this command.
+=======
+    async def choose(
+        self, host: str | None, port: int, keys: Sequence[str], command: str = ""
+    ) -> str:
+        """Return "direct", or, with the key that the relay takes, "relay:" where only the relay may
+        know of a program, "starting:" where it was asked to start it by this command.
+>>>>>>> ba80952 (fix(tools): the key of a workspace's relay is its person's, and not their name's)
         """
-        if not host or await is_listening(Address(host, port)):
+        if not host or not keys or await is_listening(Address(host, port)):
             return DIRECT
         relay = Address(host, self.relay_port)
         if not await is_listening(relay):
             return DIRECT
+        key, _ = await _ask_by(relay, keys, LOOK_SECONDS)
         if not command:
             return f"relay:{key}"
         if self._is_due(Address(host, port)):
             await _ask(relay, make_start(port, key, command))
         return f"starting:{key}"
 
-    async def list_ports(self, host: str, key: str) -> list[int]:
+    async def list_ports(self, host: str, keys: Sequence[str]) -> list[int]:
         """List the ports of a workspace at which anything listens; none where it has no relay."""
-        return read_ports(await _ask(Address(host, self.relay_port), make_question(key)))
+        if not keys:
+            return []
+        _, answer = await _ask_by(Address(host, self.relay_port), keys, ANSWER_SECONDS)
+        return read_ports(answer)
 
     def _is_due(self, address: Address) -> bool:
         now = time.monotonic()
@@ -56,6 +71,18 @@ def find_ways(settings: dict[str, Any]) -> Ways:
     """Return the ways of this hub, which are kept among its settings."""
     found: Ways = settings.setdefault("mlhub_ways", Ways())
     return found
+
+
+async def _ask_by(relay: Address, keys: Sequence[str], seconds: float) -> tuple[str, bytes]:
+    """Ask a relay where anything listens; return the key that it takes, the first one where it
+    takes none in time, and what it says: its own port at least to who has the key, nothing else.
+    """
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            for key in keys:
+                if answer := await _ask(relay, make_question(key)):
+                    return key, answer
+    return keys[0], b""
 
 
 async def _ask(relay: Address, message: bytes) -> bytes:

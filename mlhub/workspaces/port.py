@@ -165,9 +165,7 @@ class Backend(Protocol):
 
 
 class ImageInfo(TypedDict):
-    """What is known of a workspace's image; ``update_available`` is None where only the place
-    itself would know.
-    """
+    """What is known of an image; ``update_available`` None: only the place itself would know."""
 
     reference: str
     update_available: bool | None
@@ -180,13 +178,15 @@ class SshAccess(Protocol):
 
     @property
     def address(self) -> Address | None:
-        """Where the bastion reaches the workspace's sshd; None where it has none, or does not
-        run.
-        """
+        """Where the bastion reaches the workspace's sshd; None where none runs."""
 
     @property
     def trouble(self) -> str:
         """What keeps the sshd from coming up, as far as the workspace has said; else ""."""
+
+    @property
+    def relay_keys(self) -> list[str]:
+        """The keys that the relay may have, the one that it is started with first."""
 
     async def ensure(self) -> Address | None:
         """Make sure that the sshd answers; return where, or None where the hub does not answer for

@@ -284,6 +284,25 @@ def test_the_archive_arrives_whole_whatever_the_sizes_of_its_files(hub, workspac
     assert measure(list_members(bundle, host)) == len(answer.content)
 
 
+def test_somebody_of_the_same_name_gets_another_key_for_the_relay(hub, admin, wait_for):
+    def fetch() -> str:
+        admin.make_person("zoe")
+        assert admin.start("zoe").status_code in (201, 400)
+        token = (hub.directory / "ssh" / "token-zoe").read_text()
+        with tarfile.open(fileobj=io.BytesIO(take_turn(hub, token, wait_for).content)) as archive:
+            return archive.extractfile("host/relay").read().decode().strip()
+
+    before = fetch()
+    # The twin: it is the person's, and not that of one start.
+    assert admin.stop("zoe").status_code in (202, 204)
+    wait_for(lambda: admin.get("users/zoe").json()["servers"] == {}, "the stop", 10)
+    assert fetch() == before
+    assert admin.delete("users/zoe").status_code == 204
+    again = fetch()
+    assert len(again) == len(before) == 64
+    assert again != before
+
+
 def test_the_workspaces_own_command_installs_it(hub, workspace, tmp_path, wait_for):
     take_turn(hub, workspace, wait_for)
     script = (

@@ -8,6 +8,9 @@ from jupyterhub import orm
 from kubernetes_asyncio.client import ApiClient, Configuration
 
 from mlhub.backends.kubernetes.spawner import MLHubKubernetesSpawner
+from mlhub.backends.kubernetes.watch import WatchedPods
+from mlhub.ssh.relay import list_keys
+from mlhub.workspaces.holder import LABEL_PERSON
 from tests.support.at_hand import HubAtHand
 
 KUBECONFIG = """
@@ -196,6 +199,29 @@ async def test_a_pod_is_reached_as_the_site_says(hub):
     assert spawner._get_pod_url(pod) == "http://of-ann.example:8080"
     spawner = make_spawner(hub, get_pod_url=lambda spawner, pod: "http://mine:1")
     assert spawner._get_pod_url(pod) == "http://mine:1"
+
+
+async def test_the_relay_of_a_pod_goes_by_the_person_and_by_whom_the_pod_was_made_for(hub):
+    hub.user("ann").settings["cookie_secret"] = b"secret"
+    spawner = make_spawner(hub)
+    before = spawner.list_relay_keys()[0]
+    # The twin: the same person has the same key.
+    assert make_spawner(hub).list_relay_keys()[0] == before
+    hub.forget("ann")
+    hub.user("ann").settings["cookie_secret"] = b"secret"
+    spawner = make_spawner(hub)
+    assert before not in spawner.list_relay_keys()
+    # A pod of a database that was lost says whose it is.
+    manifest = await spawner.get_pod_manifest()
+    manifest.metadata.labels[LABEL_PERSON] = "lost.1"
+    watched = WatchedPods(parent=spawner, namespace="team")
+    watched.resources = {f"team/{spawner.pod_name}": to_plain(manifest)}
+    spawner.reflectors[spawner._get_reflector_key("pods")] = watched
+    try:
+        people = spawner.holder.label, "lost.1"
+        assert spawner.list_relay_keys() == list_keys(b"secret", "ann", "", people)
+    finally:
+        spawner.reflectors.clear()
 
 
 async def test_the_hooks_of_a_site_are_asked(hub):

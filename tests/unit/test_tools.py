@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from contextlib import asynccontextmanager
 
 import pytest
 from pydantic import ValidationError
 
+from mlhub.backends.docker.spawner import MLHubDockerSpawner
+from mlhub.backends.fake import FakeSpawner
+from mlhub.identity import Identity
 from mlhub.options.image_catalogue import CatalogueImage
 from mlhub.options.images import DeclaredTool, ImageSettings, find_image_settings, lay_over
 from mlhub.policy.model import Person, SitePolicy
-from mlhub.ssh.relay import make_key, read_ports
+from mlhub.ssh.relay import list_keys, read_ports
 from mlhub.tools.pages import Place, read_place
 from mlhub.tools.ports import Found, name_ports
 from mlhub.tools.ways import Ways
+from mlhub.workspaces.holder import LABEL_PERSON
+from tests.support.at_hand import HubAtHand, make_hub_name
 from tests.support.ports import find_free_port
 
 
@@ -95,32 +101,107 @@ async def test_the_relay_is_the_way_where_a_program_does_not_answer_from_outside
     ):
         port, relay_port = (each.getsockname()[1] for each in (program, relay))
         silent, ways = find_free_port(), Ways(relay_port)
-        assert await ways.choose("127.0.0.1", port, "key", "x") == "direct"
-        assert await ways.choose("127.0.0.1", silent, "key") == "relay:key"
-        assert await Ways(silent).choose("127.0.0.1", silent, "key", "x") == "direct"
+        assert await ways.choose("127.0.0.1", port, ["key"], "x") == "direct"
+        assert await ways.choose("127.0.0.1", silent, []) == "direct"
+        # It says nothing in time, so it is asked for no other one.
+        assert await ways.choose("127.0.0.1", silent, ["key", "old"]) == "relay:key"
+        assert await Ways(silent).choose("127.0.0.1", silent, ["key"], "x") == "direct"
 
 
 async def test_a_relay_is_asked_once_to_start_a_tool():
     heard = []
-
-    async def hear(reader, writer) -> None:
-        heard.append(await reader.read())
-        writer.close()
-
-    relay = await asyncio.start_server(hear, "127.0.0.1", 0)
-    silent, ways = find_free_port(), Ways(relay.sockets[0].getsockname()[1])
-    async with relay:
+    silent = find_free_port()
+    async with run_relay("key", heard) as ways:
         for _ in range(3):
-            assert await ways.choose("127.0.0.1", silent, "key", "run it") == "starting:key"
+            assert await ways.choose("127.0.0.1", silent, ["key"], "run it") == "starting:key"
     head = f"POST / HTTP/1.0\r\nX-MLHub-Relay: {silent} key start\r\n\r\n"
     # Who only looks whether it is there says nothing.
-    assert [each for each in heard if each] == [f"{head}run it".encode()]
+    assert [each for each in heard if each.startswith(b"POST")] == [f"{head}run it".encode()]
+
+
+@pytest.mark.parametrize("taken", ["key", "old", "oldest"])
+async def test_a_relay_that_was_started_earlier_is_reached_by_the_key_that_it_has(taken):
+    silent = find_free_port()
+    keys = ["key", "old", "oldest"]
+    async with run_relay(taken, heard := []) as ways:
+        assert await ways.choose("127.0.0.1", silent, keys) == f"relay:{taken}"
+        assert await ways.list_ports("127.0.0.1", keys) == [2223]
+    # Who takes the newest one is told no other.
+    assert any(b" old " in each for each in heard) == (taken != "key")
+    async with run_relay("another") as ways:
+        assert await ways.choose("127.0.0.1", silent, keys) == "relay:key"
+        assert await ways.list_ports("127.0.0.1", keys) == []
+        assert await ways.list_ports("127.0.0.1", []) == []
+
+
+@asynccontextmanager
+async def run_relay(key, heard=None):
+    """Run what answers as a relay with a key does; ``heard`` gets what it is told."""
+
+    async def answer(reader, writer) -> None:
+        said = await reader.read()
+        if heard is not None:
+            heard.append(said)
+        if f" {key} list\r\n".encode() in said:
+            writer.write(b"2223\n")
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as relay:
+        yield Ways(relay.sockets[0].getsockname()[1])
+
+
+def find_keys(secret=b"a", user="ann", server="", people=("d.1",)):
+    return list_keys(secret, user, server, people)
 
 
 def test_each_workspace_has_a_key_of_its_own():
-    keys = {make_key(b"a", "ann", ""), make_key(b"a", "ann", "b"), make_key(b"b", "ann", "")}
-    assert len(keys | {make_key(b"a", "ann\0b", "")}) == 4
-    assert make_key(b"a", "ann", "") == make_key(b"a", "ann", "")
+    others = [find_keys(server="b"), find_keys(b"b"), find_keys(people=["d.2"])]
+    assert len({find_keys()[0], *(keys[0] for keys in others)}) == 4
+    assert find_keys() == find_keys(people=("d.1", "d.1", ""))
+    # Somebody whose name is another person's number gets nothing of theirs.
+    assert not set(find_keys(user="d.1", people=["d.2"])) & set(find_keys())
+
+
+@pytest.mark.parametrize("kind", [FakeSpawner, MLHubDockerSpawner])
+async def test_a_person_who_takes_a_name_again_has_another_relay_key(kind):
+    hub = HubAtHand("fake/workspace:1", make_hub_name(), kind)
+
+    def find_key(name):
+        user = hub.user(name)
+        user.settings["cookie_secret"] = b"secret"
+        return user.get_or_create_spawner("", "").list_relay_keys()[0]
+
+    before, other = find_key("ann"), find_key("ben")
+    number = hub.user("ann").id
+    hub.users.clear()
+    # The twin: a hub that starts anew finds the same person.
+    assert (find_key("ann"), find_key("ben")) == (before, other)
+    hub.forget("ben")
+    hub.forget("ann")
+    again = find_key("ann")
+    assert hub.user("ann").id <= number
+    assert again not in (before, other)
+
+
+def test_the_relay_of_a_container_that_was_made_under_another_database_is_known():
+    hub = HubAtHand("fake/workspace:1", make_hub_name(), MLHubDockerSpawner)
+    hub.user("ann").settings["cookie_secret"] = b"secret"
+    spawner = hub.user("ann").get_or_create_spawner("", "")
+    spawner._container = {"Config": {"Labels": {LABEL_PERSON: "lost.1"}}}
+    people = spawner.holder.label, "lost.1"
+    assert spawner.list_relay_keys() == list_keys(b"secret", "ann", "", people)
+
+
+async def test_what_runs_on_after_a_lost_database_keeps_its_relay():
+    hub = HubAtHand("fake/workspace:1", make_hub_name(), FakeSpawner)
+    hub.user("ann").settings["cookie_secret"] = b"secret"
+    (key, *_) = (await hub.start("ann")).list_relay_keys()
+    hub.reset_database()
+    hub.user("ann").settings["cookie_secret"] = b"secret"
+    found = hub.user("ann").get_or_create_spawner("", "").list_relay_keys()
+    assert key in found[1:]
+    assert key != found[0]
+    await hub.backend.stop(Identity(hub.hub_name, "ann"))
 
 
 def test_ports_are_listed_by_what_is_declared_or_usual_without_what_nobody_opens():

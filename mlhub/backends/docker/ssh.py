@@ -15,6 +15,7 @@ from mlhub.backends.readiness import is_listening
 from mlhub.backends.ssh import SshEntry
 from mlhub.errors import BackendError, MLHubError
 from mlhub.ssh.authority import PORT
+from mlhub.workspaces.holder import LABEL_PERSON
 from mlhub.workspaces.port import Address
 
 LABEL_SSH_PORT = "mlhub.ssh_port"
@@ -39,6 +40,12 @@ class SshEntryMixin(SshEntry):
         networks = (container.get("NetworkSettings") or {}).get("Networks") or {}
         host = pick_host(networks, self.network_name or self.identity.network)
         return Address(host, port) if host else None
+
+    @property
+    def made_for(self) -> str:
+        """For whom the container was made; "" where there is none, or an old one."""
+        labels = ((self._container or {}).get("Config") or {}).get("Labels") or {}
+        return str(labels.get(LABEL_PERSON, ""))
 
     async def prepare_ssh(self) -> None:
         """Make sure of the bundle's volume before the container is made; without it the workspace

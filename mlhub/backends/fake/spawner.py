@@ -14,6 +14,7 @@ from mlhub.backends.memory import MemorySpawner
 from mlhub.backends.ssh import SshEntry
 from mlhub.errors import BackendError, WorkspaceError
 from mlhub.quantities import MEBIBYTE
+from mlhub.workspaces.holder import LABEL_PERSON
 from mlhub.workspaces.measures import Use
 from mlhub.workspaces.port import Address, ImageInfo
 
@@ -63,6 +64,12 @@ class FakeSpawner(SshEntry, MemorySpawner):
         if servers is None or not self.ssh_folder:
             return None
         return Address("localhost", servers.ssh_address.port)
+
+    @property
+    def made_for(self) -> str:
+        """For whom the workspace was made; "" where there is none."""
+        record = self.backend.records.get(self.identity)
+        return record.labels.get(LABEL_PERSON, "") if record else ""
 
     def find_sshd_run(self) -> str | None:
         """Find the run of the SSH server by its port, which no other has."""

@@ -17,6 +17,7 @@ from mlhub.backends.readiness import LISTEN_SECONDS, is_listening
 from mlhub.backends.ssh import SshEntry
 from mlhub.errors import BackendError
 from mlhub.ssh.authority import BUNDLE, PORT
+from mlhub.workspaces.holder import LABEL_PERSON
 from mlhub.workspaces.port import Address
 
 # A workspace that has just started fetches its SSH server once it listens itself, or ten seconds
@@ -33,6 +34,13 @@ class KubernetesSshEntry(SshEntry):
         pod = self.find_known_pod()
         port = pods.read_port(pod, "ssh") if pod is not None else None
         return Address(self.pod_name, port) if port and self.ssh_folder else None
+
+    @property
+    def made_for(self) -> str:
+        """For whom the pod was made; "" where there is none, or an old one."""
+        pod = self.find_known_pod()
+        labels = (pod["metadata"].get("labels") or {}) if pod is not None else {}
+        return str(labels.get(LABEL_PERSON, ""))
 
     def find_sshd_run(self) -> str | None:
         """Find the uid of the pod in which sshd runs."""
