@@ -30,17 +30,12 @@ class Ways:
         self.relay_port = relay_port
         self._started: dict[Address, float] = {}
 
-<<<<<<< HEAD
-    async def choose(self, host: str | None, port: int, key: str, command: str = "") -> str:
-        """Return "direct"; or, with the relay's key behind it, "relay:" where only the relay may
-        reach a program, "starting:" where the relay was asked to start one by this command.
-=======
     async def choose(
         self, host: str | None, port: int, keys: Sequence[str], command: str = ""
     ) -> str:
-        """Return "direct", or, with the key that the relay takes, "relay:" where only the relay may
-        know of a program, "starting:" where it was asked to start it by this command.
->>>>>>> ba80952 (fix(tools): the key of a workspace's relay is its person's, and not their name's)
+        """Return "direct"; or, with the key that the relay takes behind it, "relay:" where only the
+        relay may reach a program, "starting:" where the relay was asked to start one by this
+        command.
         """
         if not host or not keys or await is_listening(Address(host, port)):
             return DIRECT

@@ -93,6 +93,13 @@ def describe_stop(spawner: Any) -> dict[str, Any] | None:
     }
 
 
+def note_use(spawner: Any) -> None:
+    """Count this moment as use of a workspace by its owner."""
+    now = utcnow(with_tz=False)
+    spawner.user.orm_user.last_activity = spawner.orm_spawner.last_activity = now
+    spawner.user.db.commit()
+
+
 class KeepPage(AccountPage):
     """Keep one's own workspace running, without JavaScript."""
 
@@ -104,9 +111,7 @@ class KeepPage(AccountPage):
             raise web.HTTPError(404, "There is no such workspace.")
         spawner = user.spawners.get(server)
         if spawner is not None and spawner.ready:
-            now = utcnow(with_tz=False)
-            user.last_activity = spawner.orm_spawner.last_activity = now
-            self.db.commit()
+            note_use(spawner)
         self.redirect(f"{self.hub.base_url}home")
 
 

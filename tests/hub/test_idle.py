@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import html
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -25,6 +26,7 @@ import json
 import os
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 c.JupyterHub.authenticator_class = "dummy"
 c.Authenticator.allow_all = True
@@ -34,6 +36,7 @@ changed = {"mlhub_cull_enabled": True, "mlhub_cull_timeout": 86400, "mlhub_cull_
 file.write_text(json.dumps({**json.loads(file.read_text()), **changed}))
 
 from jupyterhub.handlers.base import BaseHandler
+from jupyterhub.utils import utcnow
 from mlhub.cleanup.idle import SETTING
 
 class Past(BaseHandler):
@@ -46,6 +49,37 @@ class Past(BaseHandler):
         row.started -= timedelta(seconds=int(self.get_argument("seconds")))
         row.last_activity -= timedelta(seconds=int(self.get_argument("seconds")))
         self.db.commit()
+
+def answer_kernels(said):
+    # What a workspace says of its kernels.
+    def answer(request):
+        if f"authorization: token {said.token}".lower() not in request.decode().lower():
+            yield b"HTTP/1.1 403 Forbidden\\r\\n\\r\\n"
+        elif said.kind == "mute":
+            yield b""
+        elif said.kind == "huge":
+            yield b"HTTP/1.1 200 OK\\r\\n\\r\\n["
+            yield from (piece for _ in range(500))
+        else:
+            if said.kind == "used meanwhile":
+                said.row.last_activity = utcnow(with_tz=False)
+            yield b"HTTP/1.1 200 OK\\r\\n\\r\\n" + json.dumps(
+                [{"id": "a", "execution_state": "idle"}, {"id": "b", "execution_state": said.kind}]
+            ).encode()
+
+    piece = b" " * 10**6
+    return answer
+
+class Say(BaseHandler):
+    # From now on a workspace says so of its kernels.
+    def check_xsrf_cookie(self):
+        return
+
+    async def post(self):
+        spawner = self.find_user(self.get_argument("user")).spawners[""]
+        kind, row = self.get_argument("kind"), spawner.orm_spawner
+        said = SimpleNamespace(kind=kind, row=row, token=spawner.api_token)
+        spawner._find_servers().answers["/api/kernels"] = answer_kernels(said)
 
 class Look(BaseHandler):
     # The next look is due.
@@ -65,7 +99,10 @@ class Hear(BaseHandler):
     async def post(self):
         await self.settings[SETTING].app.update_last_activity()
 
-c.JupyterHub.extra_handlers += [(r"/past", Past), (r"/look", Look), (r"/hear", Hear)]
+handlers = (("past", Past), ("look", Look), ("hear", Hear), ("say", Say))
+c.JupyterHub.extra_handlers += [(f"/{name}", handler) for name, handler in handlers]
+import mlhub.cleanup.kernels as kernels
+kernels.ANSWER_SECONDS = 3.0
 """
 HOUR = 3600
 
@@ -174,6 +211,63 @@ def test_an_open_websocket_that_says_nothing_is_use_until_it_closes(hub, admin, 
     hub.wait_until(lambda: used_at("watcher") > used_at("idler"), "its use is newer", 20)
     assert is_open(socket)
     socket.close()
+
+
+def say(hub, name, kind):
+    """Have somebody's workspace say so of one of its kernels."""
+    assert hub.browser().post("/hub/say", params={"user": name, "kind": kind}).ok
+
+
+def test_a_kernel_that_computes_is_use_and_one_that_waits_is_none(hub, admin, begin):
+    for name, kind in (("quin", "busy"), ("rae", "idle"), ("sol", "starting")):
+        begin(name, 3 * HOUR)
+        say(hub, name, kind)
+    look(hub)
+    assert [is_ready(admin, name) for name in ("quin", "rae", "sol")] == [True, False, False]
+    assert "quin is used, because a kernel computes" in hub.log
+    # Its time begins anew, so it is not asked again before that is over.
+    left = admin.get("users/quin/server/workspace").json()["stop"]["remaining_seconds"]
+    assert left > 2 * HOUR - 60
+    say(hub, "quin", "idle")
+    look(hub)
+    assert is_ready(admin, "quin")
+    assert hub.browser().post("/hub/past", params={"user": "quin", "seconds": 3 * HOUR}).ok
+    look(hub)
+    assert not is_ready(admin, "quin")
+
+
+def test_somebody_who_comes_while_a_workspace_is_asked_keeps_it(hub, admin, begin):
+    begin("yan", 3 * HOUR)
+    say(hub, "yan", "used meanwhile")
+    look(hub)
+    assert is_ready(admin, "yan")
+    say(hub, "yan", "idle")
+    assert hub.browser().post("/hub/past", params={"user": "yan", "seconds": 3 * HOUR}).ok
+    look(hub)
+    assert not is_ready(admin, "yan")
+
+
+def test_what_has_run_for_as_long_as_it_may_is_stopped_although_it_computes(hub, admin, begin):
+    begin("tia", 9 * HOUR, groups=("brief",))
+    say(hub, "tia", "busy")
+    look(hub)
+    assert not is_ready(admin, "tia")
+
+
+def test_whatever_a_workspace_answers_about_its_kernels_or_not_it_is_stopped_in_time(
+    hub, admin, begin
+):
+    names = ("uma", "vic", "xia")
+    for name, kind in zip(names, ("huge", "mute", "busy"), strict=True):
+        begin(name, 3 * HOUR)
+        say(hub, name, kind)
+    with ThreadPoolExecutor() as threads:
+        looking = threads.submit(look, hub)
+        while not looking.done():
+            # Who asks the hub meanwhile is answered.
+            assert hub.browser().get("/hub/health", timeout=2).ok
+        looking.result()
+    assert [is_ready(admin, name) for name in names] == [False, False, True]
 
 
 def test_the_owner_is_warned_and_keeps_it_by_a_button_without_javascript(hub, admin, begin):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,11 +17,16 @@ BANNER = b"SSH-2.0-fake\r\n"
 
 @dataclass
 class Servers:
-    """The two servers of one running workspace; ``files`` are what it holds by their paths."""
+    """The two servers of one running workspace; ``files`` are what it holds by their paths.
+
+    ``answers`` says what it answers where an address ends so (before its query): the bytes piece by
+    piece, made of the request. After an empty one it says nothing more.
+    """
 
     image: str
     environment: Mapping[str, str]
     files: dict[str, str] = field(default_factory=dict)
+    answers: dict[str, Callable[[bytes], Iterable[bytes]]] = field(default_factory=dict)
     address: Address = field(init=False)
     ssh_address: Address = field(init=False)
     _servers: list[asyncio.Server] = field(default_factory=list)
@@ -54,10 +59,15 @@ class Servers:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         try:
-            request = (await reader.readuntil(b"\r\n\r\n")).split(b" ", 2)
+            whole = await reader.readuntil(b"\r\n\r\n")
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
-            request = []
-        if len(request) > 2 and b"upgrade: websocket" in request[2].lower():
+            whole = b""
+        request = whole.split(b" ", 2)
+        path = request[1].decode().partition("?")[0] if len(request) > 1 else ""
+        answer = next((each for end, each in self.answers.items() if path.endswith(end)), None)
+        if answer is not None:
+            await self._answer_pieces(answer(whole), reader, writer)
+        elif len(request) > 2 and b"upgrade: websocket" in request[2].lower():
             writer.write(
                 b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade:"
                 b" websocket\r\n\r\n"
@@ -74,6 +84,17 @@ class Servers:
             )
             writer.write(head.encode() + body)
         writer.close()
+
+    async def _answer_pieces(
+        self, pieces: Iterable[bytes], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        with contextlib.suppress(ConnectionError):
+            for piece in pieces:
+                if not piece:
+                    await self._hold(reader, writer)
+                    break
+                writer.write(piece)
+                await writer.drain()
 
     async def _answer_ssh(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(BANNER)
