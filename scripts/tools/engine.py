@@ -19,6 +19,7 @@ MINIMUM_API = (1, 41)
 # process has 1024. Without it each of them gets a fraction of what the tests that wait for it get.
 CONTAINERS = Path("/sys/fs/cgroup/cpu/docker")
 SHARES_OF_CONTAINERS = 8192
+LOCK_SECONDS = 600
 
 
 def ensure_engine() -> str:
@@ -104,9 +105,11 @@ def install_packages(*names: str, why: str) -> None:
         raise ToolError(f"Missing: {' '.join(missing)} ({why}). Install them, then run this again.")
     with stage(f"Installing {' '.join(missing)} ({why})"):
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        run("apt-get", "update", quiet=True, env=environment)
+        # The machine's own upgrades hold these locks for a while.
+        patient = ("apt-get", "-o", f"DPkg::Lock::Timeout={LOCK_SECONDS}")
+        run(*patient, "update", quiet=True, env=environment)
         run(
-            "apt-get",
+            *patient,
             "install",
             "-y",
             "--no-install-recommends",
