@@ -82,6 +82,9 @@ class Reader:
         """Go to the next member; ``member`` is None behind the last one."""
         with _reading():
             self.member = self._tar.next()
+        # Its place in the backup is judged by how its name begins.
+        if self.member is not None and ".." in self.member.name.split("/"):
+            raise BackupError(f"{self.member.name!r} in the backup leads elsewhere.")
 
     def read_json(self) -> Any:
         """Return the description that the current member is."""

@@ -6,6 +6,7 @@ at all: the hub's files appear at the end, and volumes that were made are remove
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -127,12 +128,26 @@ def _restore_volume(
 def _put_in_place(folder: Path, data: Path, say: Callable[[str], None]) -> None:
     """Move what was read to where the hub looks for it; the database, its sign, comes last."""
     files = sorted((folder / "data").iterdir(), key=lambda path: path.name in SIGNS)
-    for path in files:
-        path.rename(data / path.name)
+    places = {path: data / path.name for path in files}
     resources = folder / "resources"
     if resources.exists():
-        resources.rename(data / RESOURCES)
+        places = {resources: data / RESOURCES, **places}
+    if taken := [place.name for place in places.values() if _is_taken(place)]:
+        raise BackupError(
+            f"In {data} there is something already ({', '.join(taken)}). Restore into an empty"
+            " volume, or move these away."
+        )
+    for path, place in places.items():
+        path.rename(place)
+    if resources in places:
         say(
             f"The policy and user config of that hub are in {data / RESOURCES}. They take effect"
             " where they are mounted, as before."
         )
+
+
+def _is_taken(place: Path) -> bool:
+    """Return True if something is there; nothing is lost of an empty directory."""
+    if place.is_symlink() or not place.is_dir():
+        return os.path.lexists(place)
+    return any(place.iterdir())

@@ -276,6 +276,8 @@ def make_hostile(name, kind=tarfile.REGTYPE, linkname=""):
         make_hostile("data/ssh/out", tarfile.LNKTYPE, "/etc/passwd"),
         make_hostile("data/ssh/out", tarfile.CHRTYPE),
         make_hostile("data/.bashrc"),
+        make_hostile("data/ssh/../announcement.txt"),
+        make_hostile("data/ssh/../../resources/policy.yaml"),
         make_hostile("resources/../out"),
         make_hostile("volumes/1.json"),
         make_hostile("elsewhere"),
@@ -291,7 +293,56 @@ def test_an_archive_that_is_no_backup_leaves_nothing_behind(hostile, tmp_path):
     assert sorted(path.name for path in (tmp_path / "after").iterdir()) == ["data", "resources"]
 
 
-def test_its_harmless_twin_is_restored(tmp_path):
+@pytest.mark.parametrize("name", ["ssh", "ssh/..two", "ssh/..."])
+def test_its_harmless_twin_is_restored(name, tmp_path):
     after = make_settings(tmp_path / "after")
-    bring_back(after, make_hostile("data/ssh"))
-    assert [path.name for path in after.data_volume_container.iterdir()] == ["ssh"]
+    bring_back(after, make_hostile(f"data/{name}"))
+    assert (after.data_volume_container / name).exists()
+
+
+def make_volume_with(name):
+    """Make a backup with one volume, which has a file of this name."""
+    output = io.BytesIO()
+    writer = Writer(output)
+    writer.add_json("backup.json", {"format": 1, "hub_name": "mlhub", "has_volumes": True})
+    writer._tar.addfile(tarfile.TarInfo("data/setup-code"))
+    writer.add_json("volumes/1.json", {"name": "ana", "labels": LABELS})
+    for each in ("work", name):
+        writer._tar.addfile(tarfile.TarInfo(f"volumes/1/{each}"))
+    writer.add_json("end.json", {"volumes": 1})
+    writer.close()
+    return output.getvalue()
+
+
+def test_no_file_of_a_volume_is_written_above_it(tmp_path, monkeypatch):
+    volumes, after = Folders(), make_settings(tmp_path / "after")
+    monkeypatch.setattr(restore, "open_volumes", lambda _: volumes)
+    with pytest.raises(BackupError, match="leads elsewhere"):
+        bring_back(after, make_volume_with("../../out"))
+    assert volumes.volumes == {}
+    bring_back(after, make_volume_with("..out"))  # the twin
+    names = [member[0] for member in read_volume(volumes.volumes["ana"][1])]
+    assert names == ["volume/work", "volume/..out"]
+
+
+@pytest.mark.parametrize("there", ["setup-code", "ssh/other", "restored-resources/policy.yaml"])
+def test_what_lies_in_the_way_is_named_and_stays_and_nothing_else_is_moved(
+    there, site, tmp_path, monkeypatch
+):
+    (site.data_volume_container / "setup-code").write_text("of the backup")
+    volumes = Folders(ana=make_volume())
+    content = write(site, volumes, monkeypatch)
+    volumes.volumes.clear()
+    after = make_settings(tmp_path / "after")
+    file = after.data_volume_container / there
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("of the site")
+    with pytest.raises(BackupError, match=f"something already .{there.partition('/')[0]}"):
+        bring_back(after, content)
+    assert file.read_text() == "of the site"
+    assert [path.name for path in after.data_volume_container.iterdir()] == [there.split("/")[0]]
+    assert volumes.volumes == {}
+    file.unlink()  # an empty directory is in nobody's way
+    bring_back(after, content)
+    assert (after.data_volume_container / "jupyterhub.sqlite").exists()
+    assert list(volumes.volumes) == ["ana"]
