@@ -178,7 +178,9 @@ static void choose(const struct pair *pair, struct pollfd *front, struct pollfd 
 /* Go on with a pair; return 0 where it is over. */
 static int go_on(struct pair *pair, int front, int program) {
   if (pair->program.fd < 0) {
-    if (!front) return now() - pair->since < WAIT_SECONDS;
+    /* Nor is anybody waited for longer who sends a head byte by byte. */
+    if (now() - pair->since >= WAIT_SECONDS) return 0;
+    if (!front) return 1;
     if (!read_side(&pair->front)) return 0;
     int found = pair->port == NOWHERE ? read_head(pair) : 1;
     if (found < 1 || (pair->front.is_over && !pair->starts)) return !found && !pair->front.is_over;
