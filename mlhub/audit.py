@@ -19,6 +19,11 @@ OLD_FILES = 9
 Clock = Callable[[], float]
 
 
+def write_moment(moment: datetime) -> str:
+    """Write a moment of UTC as all records do; what is later sorts behind."""
+    return moment.isoformat(timespec="milliseconds")
+
+
 class AuditLog:
     """Append records to a file; ``clock`` gives seconds since the epoch."""
 
@@ -36,9 +41,8 @@ class AuditLog:
         """Write one record: when, what, and the given fields; what is None is left out. Return its
         line.
         """
-        at = datetime.fromtimestamp(self._clock(), UTC).isoformat(timespec="milliseconds")
         record = {
-            "at": at,
+            "at": write_moment(datetime.fromtimestamp(self._clock(), UTC)),
             "event": event,
             **{name: value for name, value in fields.items() if value is not None},
         }

@@ -75,7 +75,7 @@ _NAMED = [
 NAMED = [(method, re.compile(pattern), name) for method, pattern, name in _NAMED]
 # What workspaces, the proxy and the bastion tell the hub by themselves, every minute.
 QUIET = re.compile(r"api/users/[^/]+/activity|api/(?:proxy|ssh-lookup|ssh-bundle)(?:/.*)?|metrics")
-ENTER = re.compile(r"api/oauth2/authorize")
+ENTER = re.compile(r"api/oauth2/authorize|tools")
 
 
 @dataclass(frozen=True)
@@ -145,14 +145,19 @@ def _read_entry(handler: Any, by: str | None) -> Event | None:
     """
     if handler.get_status() != 302:
         return None
+    row = getattr(handler, "entered", None) or _find_entered(handler)
+    if by is None or row is None or row[0] == by:
+        return None
+    return Event("enter", by, row[0], row[1] or None)
+
+
+def _find_entered(handler: Any) -> Any:
+    """Find the owner and the name of the server that an OAuth client is."""
     client = handler.get_argument("client_id", "")
-    row = (
+    return (
         handler.db.query(orm.User.name, orm.Spawner.name)
         .join(orm.Spawner, orm.Spawner.user_id == orm.User.id)
         .join(orm.OAuthClient, orm.Spawner.oauth_client_id == orm.OAuthClient.identifier)
         .filter(orm.OAuthClient.identifier == client)
         .first()
     )
-    if by is None or row is None or row[0] == by:
-        return None
-    return Event("enter", by, row[0], row[1] or None)

@@ -11,11 +11,12 @@ import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mlhub.audit import AuditLog, Clock
+from mlhub.audit import AuditLog, Clock, write_moment
 
 FILE = "audit/hub.jsonl"
 LINE_BYTES = 2**16  # no record is longer
@@ -109,12 +110,17 @@ def verify(file: Path, noted: str | None = None) -> Verdict:
 
 
 def read_latest(
-    file: Path, *, person: str | None = None, offset: int = 0, limit: int = 100
+    file: Path,
+    *,
+    person: str | None = None,
+    since: datetime | None = None,
+    offset: int = 0,
+    limit: int = 100,
 ) -> list[dict[str, Any]]:
-    """Return records, the newest first: those that concern a person, or all. Reads files, so call
-    it in a thread.
+    """Return records, the newest first: those that concern a person, or all; none from before
+    ``since`` (UTC, without a time zone). Reads files, so call it in a thread.
     """
-    return list(islice(_read_backwards(file, person), offset, offset + limit))
+    return list(islice(_read_backwards(file, person, since), offset, offset + limit))
 
 
 def _list_lines_backwards(file: Path) -> Iterator[bytes]:
@@ -122,8 +128,11 @@ def _list_lines_backwards(file: Path) -> Iterator[bytes]:
         yield from reversed(path.read_bytes().splitlines())
 
 
-def _read_backwards(file: Path, person: str | None) -> Iterator[dict[str, Any]]:
+def _read_backwards(
+    file: Path, person: str | None, since: datetime | None
+) -> Iterator[dict[str, Any]]:
     mark = b"" if person is None else json.dumps(person).encode()
+    first = write_moment(since.replace(tzinfo=UTC)) if since else ""
     for line in islice(_list_lines_backwards(file), LOOKED_AT):
         if mark not in line:
             continue
@@ -131,5 +140,6 @@ def _read_backwards(file: Path, person: str | None) -> Iterator[dict[str, Any]]:
             record = json.loads(line)
         except ValueError:
             continue
-        if person is None or person in (record.get("by"), record.get("about")):
+        is_theirs = person is None or person in (record.get("by"), record.get("about"))
+        if is_theirs and record.get("at", "") >= first:
             yield record

@@ -22,12 +22,15 @@ class RecordPage(AccountPage):
         """Show a page; ``?person=`` narrows it for administrators, ``?offset=`` goes back."""
         mine = self.current_user.name
         asked = self.get_query_argument("person", "")[:100]
-        person = (asked or None) if self.current_user.admin else mine
+        person, since = asked or None, None
+        if not self.current_user.admin:
+            # Whoever had the name before was somebody else.
+            person, since = mine, self.current_user.orm_user.created
         text = self.get_query_argument("offset", "0")
         offset = int(text) if text.isdecimal() and len(text) < 7 else 0
         file = Settings.load().data_volume_container / FILE
         found = await asyncio.to_thread(
-            read_latest, file, person=person, offset=offset, limit=PAGE_SIZE + 1
+            read_latest, file, person=person, since=since, offset=offset, limit=PAGE_SIZE + 1
         )
         await self.show(
             "record.html",

@@ -89,6 +89,8 @@ class PlacePage(MLHubHandler):
 class EnterPage(PlacePage):
     """Give a browser the cookie for the tools of a workspace, and lead it there."""
 
+    entered: tuple[str, str] | None = None
+
     @web.authenticated
     async def get(self) -> None:
         """Set the cookie, and lead on; say why not."""
@@ -98,6 +100,7 @@ class EnterPage(PlacePage):
             if not is_web(spawner) and not has_tools(spawner):
                 raise web.HTTPError(403, "The ports of this workspace are closed by the site.")
             open_session(self, spawner)
+            self.entered = (place.user, place.server)  # the record tells the owner
         # What is not running says so there.
         host = user.host if self.subdomain_host else ""
         self.set_header("Cache-Control", "no-store")

@@ -114,6 +114,33 @@ def test_who_enters_anothers_workspace_is_in_its_owners_record(hub, admin):
     assert any("admin Enter eve" in row for row in list_shown(eve.get("/hub/record")))
 
 
+def test_who_enters_the_ports_of_anothers_workspace_is_in_its_owners_record(hub, admin):
+    fay, gus = hub.person("fay", GOOD, admin), hub.person("gus", GOOD, admin)
+    assert hub.service().start("fay", {}, "work").status_code in (201, 202)
+    path = "/hub/tools?next=/user/fay/work/tools/80/"
+    assert fay.get(path, allow_redirects=False).status_code == 302
+    assert gus.get(path, allow_redirects=False).status_code == 403
+    assert admin.get(path, allow_redirects=False).status_code == 302
+    latest(hub, "enter", "fay")
+    found = [each for each in read(hub) if each["event"] == "enter" and each["about"] == "fay"]
+    assert [(each["by"], each["server"]) for each in found] == [("admin", "work")]
+    assert any("admin Enter fay" in row for row in list_shown(fay.get("/hub/record")))
+
+
+def test_who_takes_a_name_again_sees_nothing_of_whom_it_was_before(hub, admin):
+    before = hub.person("ida", GOOD, admin)
+    before.api("POST", "users/ida/server")
+    assert any("ida Start ida" in row for row in list_shown(before.get("/hub/record")))
+    assert admin.api("DELETE", "users/ida").status_code == 204
+    after = hub.person("ida", GOOD, admin)
+    shown = list_shown(after.get("/hub/record"))
+    assert any("ida Sign in ida" in row for row in shown)
+    assert not [row for row in shown if "Start" in row or "Delete" in row], shown
+    # Administrators look up the name, whoever had it.
+    found = list_shown(admin.get("/hub/record?person=ida"))
+    assert any("ida Start ida" in row for row in found)
+
+
 def test_nobody_but_an_administrator_sees_the_record_of_others(hub, admin):
     zoe, dora = hub.person("zoe", GOOD, admin), hub.person("dora", GOOD, admin)
     zoe.api("POST", "users/zoe/server")
