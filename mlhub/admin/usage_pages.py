@@ -49,7 +49,7 @@ PLOTS = (
     ("gpu_hours", "GPU hours", "h"),
 )
 # Spreadsheets take what begins so for a formula.
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
 
 
 class UsageMixin(WorkspacesMixin, AccountPage):
@@ -75,7 +75,7 @@ class UsageMixin(WorkspacesMixin, AccountPage):
         text = io.StringIO()
         writer = csv.writer(text)
         writer.writerow(heads)
-        writer.writerows([_write_cell(cell) for cell in row] for row in rows)
+        writer.writerows([write_cell(cell) for cell in row] for row in rows)
         self.set_header("Content-Type", "text/csv; charset=utf-8")
         self.set_header("Content-Disposition", f'attachment; filename="{name}.csv"')
         self.finish(text.getvalue())
@@ -237,7 +237,8 @@ def list_plots(days: dict[date, Amounts]) -> list[tuple[str, Any]]:
     return found
 
 
-def _write_cell(cell: Any) -> Any:
+def write_cell(cell: Any) -> Any:
+    """Write one cell so that a spreadsheet takes no name for a formula."""
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
 
 

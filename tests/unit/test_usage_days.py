@@ -20,6 +20,7 @@ from mlhub.admin.usage import (
     list_sums,
     read_days,
 )
+from mlhub.admin.usage_pages import write_cell
 from mlhub.policy.quota import Reservation
 from mlhub.web.plot import plot_bars, write_amount
 from mlhub.workspaces.holder import PersonKey
@@ -125,3 +126,13 @@ def test_bars_are_as_high_as_their_amounts_under_a_round_number():
         "12.3",
         "1234",
     ]
+
+
+@pytest.mark.parametrize("sign", [*"=+-@\t\r\n", "\uff1d", "\uff0b", "\uff0d", "\uff20"])
+def test_no_name_is_a_formula_for_a_spreadsheet(sign):
+    assert write_cell(f"{sign}1+1") == f"'{sign}1+1"
+
+
+@pytest.mark.parametrize("cell", ["ann", "a=b", "a-b@c", "", -1.5, 7])
+def test_names_and_amounts_are_what_they_were(cell):
+    assert write_cell(cell) == cell
