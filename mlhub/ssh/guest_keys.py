@@ -81,16 +81,20 @@ def remove_link(db: Any, server: orm.Spawner, number: int) -> None:
 def use_link(db: Any, code: str, name: str, text: str, now: datetime) -> SshKey:
     """Register a key by a link, which is used up then. Raises ``SSHKeyError``."""
     link = find_link(db, code, now)
-    key = add_limited(db, link.spawner, name, text, now)
-    db.delete(link)
-    db.commit()
-    return key
+    return add_limited(db, link.spawner, name, text, now, used_up=link)
 
 
-def add_limited(db: Any, server: orm.Spawner, name: str, text: str, now: datetime) -> SshKey:
+def add_limited(
+    db: Any,
+    server: orm.Spawner,
+    name: str,
+    text: str,
+    now: datetime,
+    used_up: KeyLink | None = None,
+) -> SshKey:
     """Register a key for one workspace. Raises ``SSHKeyError``."""
     limit = KeyLimit(server=server.name)
-    return SshKeys(db).add(server.user, name, parse_public_key(text), now, limit)
+    return SshKeys(db).add(server.user, name, parse_public_key(text), now, limit, used_up)
 
 
 def list_limited(db: Any, server: orm.Spawner) -> list[SshKey]:

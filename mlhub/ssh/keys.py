@@ -116,8 +116,10 @@ class SshKeys:
         key: PublicKey,
         now: datetime,
         limit: KeyLimit | None = None,
+        used_up: Any = None,
     ) -> SshKey:
-        """Register a key for a person, with ``limit`` for one workspace of theirs alone.
+        """Register a key for a person, with ``limit`` for one workspace of theirs alone; the row
+        ``used_up`` goes in the same moment.
 
         Raises ``KeyTakenError`` if it is registered, and ``SSHKeyError`` for a bad name or the 51st
         key.
@@ -131,22 +133,25 @@ class SshKeys:
         existing = self.find(key.fingerprint)
         if existing is not None:
             raise _make_taken_error(user, existing)
-        if (
-            self._db.query(func.count(SshKey.id)).filter(SshKey.user_id == user.id).scalar()
-            >= MAX_KEYS
-        ):
-            raise SSHKeyError(
-                f"There are {MAX_KEYS} keys already, which is the most that one person may have."
-                " Remove one first."
-            )
+        self._check_number(user)
         row = SshKey(user_id=user.id, name=name, created_at=now, limit=limit, **_describe(key))
         self._db.add(row)
+        if used_up is not None:
+            self._db.delete(used_up)
         try:
             self._db.commit()
         except IntegrityError:
             self._db.rollback()
             raise _make_taken_error(user, self.find(key.fingerprint)) from None
         return row
+
+    def _check_number(self, user: Any) -> None:
+        held = self._db.query(func.count(SshKey.id)).filter(SshKey.user_id == user.id)
+        if held.scalar() >= MAX_KEYS:
+            raise SSHKeyError(
+                f"There are {MAX_KEYS} keys already, which is the most that one person may have."
+                " Remove one first."
+            )
 
     def remove(self, user: Any, key_id: int) -> bool:
         """Remove a key of this person; tell whether there was one."""
