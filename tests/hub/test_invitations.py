@@ -11,6 +11,7 @@ import pytest
 from jupyterhub import orm
 
 from mlhub.signin.native.invitations import Invitations, read_claim
+from tests.support.hub_process import PRICE, PRICED
 
 GOOD, OTHER = "correct horse 42", "another good one 7"
 CONFIG = """
@@ -88,7 +89,9 @@ def test_a_list_from_a_spreadsheet_is_taken_as_a_whole_or_not_at_all(server, adm
     assert admin.api("GET", "users/ula").status_code == 404
 
 
-def test_a_link_works_once_although_it_is_used_twice_at_a_time(server, admin):
+def test_a_link_works_once_although_it_is_used_twice_at_a_time(hub):
+    server = hub(CONFIG + PRICED.format(rounds=PRICE - 1))  # time for the others to come between
+    admin = server.admin()
     link = invite(admin, "cleo")["cleo"]
     browsers = [server.browser() for _ in range(4)]
     answers = []

@@ -12,6 +12,8 @@ from urllib.parse import urlencode
 import pytest
 import requests
 
+from tests.support.hub_process import PRICE, PRICED
+
 GOOD = "correct horse 42"
 CONFIG = """
 c.MLHubNativeAuthenticator.admin_password = "quite a good one"
@@ -27,9 +29,17 @@ def server(module_hub):
 
 
 @pytest.fixture(scope="module")
+def laden(module_hub):
+    """A hub whose passwords are as dear as the product's, so that many of them are a load."""
+    return module_hub(CONFIG + PRICED.format(rounds=PRICE))
+
+
+@pytest.fixture(scope="module")
 def unlocked(module_hub):
-    """A hub that does not lock names, to measure many attempts on one."""
-    return module_hub(UNLOCKED)
+    """A hub that does not lock names, to measure many attempts on one: most of what they take is
+    the hash.
+    """
+    return module_hub(UNLOCKED + PRICED.format(rounds=PRICE - 2))
 
 
 def accounts(server):
@@ -60,14 +70,14 @@ def test_a_name_that_does_not_exist_is_locked_alike(server):
     assert answers["exists"][-1][0] == 429
 
 
-def test_guesses_sent_all_at_once_count_like_guesses_sent_one_by_one(server):
-    browser = server.browser()
+def test_guesses_sent_all_at_once_count_like_guesses_sent_one_by_one(laden):
+    browser = laden.browser()
     token = browser.xsrf("/hub/login")
     data = {"_xsrf": token, "username": "stormed", "password": "a wrong guess"}
 
     def guess(_):
         return requests.post(
-            server.url + "/hub/login",
+            laden.url + "/hub/login",
             data=data,
             cookies=browser.cookies,
             timeout=60,
@@ -142,11 +152,11 @@ def test_a_known_browser_is_known_by_a_cookie_that_only_the_sign_in_page_gets_an
     assert answers[-1] == 429  # counted for the address, as those of the first cookie were
 
 
-def test_a_flood_of_names_from_one_address_makes_that_address_wait_and_nobody_else(server):
+def test_a_flood_of_names_from_one_address_makes_that_address_wait_and_nobody_else(laden):
     alone = statistics.median(
-        send_sign_in(server, "203.0.113.20", "nobody", "a wrong guess")[1] for _ in range(3)
+        send_sign_in(laden, "203.0.113.20", "nobody", "a wrong guess")[1] for _ in range(3)
     )
-    browser = server.browser()
+    browser = laden.browser()
     token = browser.xsrf("/hub/login")
     cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in browser.cookies)
     with contextlib.ExitStack() as flood:
@@ -163,20 +173,20 @@ def test_a_flood_of_names_from_one_address_makes_that_address_wait_and_nobody_el
                 " application/x-www-form-urlencoded\r\n"
             )
             attacker = flood.enter_context(
-                socket.create_connection(("127.0.0.1", server.hub_port), 30)
+                socket.create_connection(("127.0.0.1", laden.hub_port), 30)
             )
             attacker.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n{body}".encode())
-        server.wait_until(lambda: "Failed login for 'random-" in server.log, "the flood")
-        answer, seconds = send_sign_in(server, "203.0.113.30", "admin", "quite a good one")
-        behind = 60 - server.log.count("Failed login for 'random-")
+        laden.wait_until(lambda: "Failed login for 'random-" in laden.log, "the flood")
+        answer, seconds = send_sign_in(laden, "203.0.113.30", "admin", "quite a good one")
+        behind = 60 - laden.log.count("Failed login for 'random-")
     assert answer.status_code == 302
     # The one that is being served, one more of the flood, and what the machine does beside: not all
     # that wait.
     assert seconds < 8 * alone
     assert behind > 30
     # Whoever has hung up costs no hash.
-    server.wait_until(
-        lambda: server.log.count("Failed login for 'random-") == 60,
+    laden.wait_until(
+        lambda: laden.log.count("Failed login for 'random-") == 60,
         "the rest of the flood",
         10 * alone,
     )
@@ -274,14 +284,15 @@ def test_the_time_of_a_sign_up_does_not_tell_whose_name_is_taken(unlocked):
     assert 0.5 < taken / free < 2
 
 
-def test_the_hub_answers_others_while_many_passwords_are_hashed(unlocked):
-    browser = unlocked.browser()
+def test_the_hub_answers_others_while_many_passwords_are_hashed(hub):
+    server = hub(UNLOCKED + PRICED.format(rounds=PRICE))
+    browser = server.browser()
     token = browser.xsrf("/hub/login")
     data = {"_xsrf": token, "username": "admin", "password": "a wrong guess"}
 
     def guess(_=None):
         start = time.perf_counter()
-        requests.post(unlocked.url + "/hub/login", data=data, cookies=browser.cookies, timeout=60)
+        requests.post(server.url + "/hub/login", data=data, cookies=browser.cookies, timeout=60)
         return time.perf_counter() - start
 
     one_bcrypt = statistics.median(guess() for _ in range(3))
@@ -290,7 +301,7 @@ def test_the_hub_answers_others_while_many_passwords_are_hashed(unlocked):
         logins = [pool.submit(guess) for _ in range(8)]
         while not all(login.done() for login in logins):
             start = time.perf_counter()
-            assert session.get(unlocked.url + "/hub/health", timeout=60).status_code == 200
+            assert session.get(server.url + "/hub/health", timeout=60).status_code == 200
             answers.append(time.perf_counter() - start)
     assert len(answers) > 20
     p95 = sorted(answers)[int(len(answers) * 0.95)]

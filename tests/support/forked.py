@@ -17,11 +17,15 @@ from pathlib import Path
 IMPORTED = [
     __name__,
     "mlhub.hub.app",
+    "mlhub.hub.rooms",
     "mlhub.backends.fake",
+    "mlhub.signin.allow_list",
     "mlhub.signin.native.authenticator",
-    "oauthenticator.azuread",
-    "oauthenticator.generic",
+    "mlhub.signin.native.handlers",
+    "mlhub.signin.native.admin_handlers",
     "sqlalchemy.dialects.sqlite",
+    "tests.support.compiled_templates",
+    "tests.support.warm_hub",
 ]
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload(IMPORTED)

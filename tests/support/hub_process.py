@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import html
+import http.client
 import os
 import re
 import shutil
@@ -27,16 +28,23 @@ from tests.support.ports import find_free_port
 
 REPOSITORY = Path(__file__).parents[2]
 START_SECONDS = 60
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mlhub"
+# What hubs made of the product's templates, which is checked against these.
+COMPILED = CACHE / "templates"
 
 PREPARED = """
 # What the product wires, as far as sign-in needs it.
+import functools
 import sys
+import bcrypt
 from pathlib import Path
 from mlhub.web.static import StaticHandler, make_linker
+from tests.support.compiled_templates import CompiledTemplates
 c.JupyterHub.log_level = "INFO"
 c.JupyterHub.spawner_class = "simple"
 c.JupyterHub.redirect_to_server = False
 c.JupyterHub.template_paths = [{html!r}]
+c.JupyterHub.jinja_environment_options = {{"bytecode_cache": CompiledTemplates({compiled!r})}}
 c.JupyterHub.extra_handlers = [(r"/mlhub-static/(.*)", StaticHandler, {{"path": {static!r}}})]
 c.JupyterHub.template_vars = {{"asset": lambda user: make_linker(Path({static!r}))}}
 c.JupyterHub.bind_url = "http://127.0.0.1:{port}"
@@ -49,7 +57,13 @@ c.ConfigurableHTTPProxy.pid_file = "{directory}/proxy.pid"
 c.ConfigurableHTTPProxy.auth_token = "{token}"
 c.Authenticator.admin_users = {{"admin"}}
 allow_list_file = None
+make_salt = bcrypt.gensalt
+bcrypt.gensalt = functools.partial(make_salt, 4)
 """
+# A hash of the product's own price (tests/hub/test_native_rules.py) takes a quarter of a second of
+# the processor: for hubs that are asked how they bear it. One round less takes half of that.
+PRICED = "bcrypt.gensalt = functools.partial(make_salt, {rounds})\n"
+PRICE = 12
 
 FAKE_WORKSPACES = """
 from pathlib import Path
@@ -75,10 +89,9 @@ resolve_authenticator(c.JupyterHub.authenticator_class, allow_list_file)
 def install_node_packages(folder: Path) -> Path:
     """Install the packages of a lock file once per content; return their node_modules."""
     lock = (folder / "package-lock.json").read_bytes()
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "mlhub"
-    target = cache / f"node-{hashlib.sha256(lock).hexdigest()[:16]}"
+    target = CACHE / f"node-{hashlib.sha256(lock).hexdigest()[:16]}"
     if not target.exists():
-        fresh = cache / f".{target.name}-{os.getpid()}"
+        fresh = CACHE / f".{target.name}-{os.getpid()}"
         fresh.mkdir(parents=True)
         for name in ("package.json", "package-lock.json"):
             shutil.copy(folder / name, fresh / name)
@@ -183,6 +196,7 @@ class Hub:
         self.log_file = directory / "hub.log"
         self.environment = environment
         values = {
+            "compiled": str(COMPILED),
             "html": str(REPOSITORY / "resources" / "html"),
             "static": str(REPOSITORY / "resources" / "static"),
             "proxy": str(proxy),
@@ -191,6 +205,7 @@ class Hub:
             "directory": str(directory),
         }
         ports = {"port": self.port, "hub_port": self.hub_port, "api_port": self.api_port}
+        COMPILED.mkdir(parents=True, exist_ok=True)
         self.config_file = directory / "config.py"
         self.config_file.write_text(PREPARED.format(**values, **ports) + config_text + WIRED)
         self.process: ForkServerProcess | None = None
@@ -223,20 +238,28 @@ class Hub:
     def _answers(self) -> bool:
         assert self.process is not None
         assert self.process.is_alive(), f"the hub ended:\n{self.log}"
-        try:
-            return requests.get(self.url + "/hub/health", timeout=5).status_code == 200
-        except requests.RequestException:
-            return False
+        # Asked so often that a client which does little counts.
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        with (
+            contextlib.closing(connection),
+            contextlib.suppress(OSError, http.client.HTTPException),
+        ):
+            connection.request("GET", "/hub/health")
+            return connection.getresponse().status == 200
+        return False
 
     def wait_until(
         self, condition: Callable[[], bool], what: str, seconds: float = START_SECONDS
     ) -> None:
         deadline = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < deadline, (
-                f"waited {seconds} s for {what}:\n{self.log[-4000:]}"
-            )
-            time.sleep(0.05)
+        while True:
+            asked = time.monotonic()
+            if condition():
+                return
+            now = time.monotonic()
+            assert now < deadline, f"waited {seconds} s for {what}:\n{self.log[-4000:]}"
+            # What takes the hub long to answer is asked less often.
+            time.sleep(max(0.05, min(now - asked, 0.5)))
 
     def stop(self) -> None:
         if self.process is None:
