@@ -124,29 +124,41 @@ def test_without_a_resolv_conf_the_resolver_is_the_default_one(tmp_path):
     assert read_resolver(tmp_path / "none") == Resolver()
 
 
-def test_a_hub_loads_neither_backends_client_until_a_spawner_is_named():
-    code = (
-        "import sys, mlhub.hub.app, mlhub.hub.layers.chart, mlhub.hub.layers.facts; "
-        "print(*sys.modules)"
+IMPORTS = """
+import os, sys
+import mlhub.hub.app, mlhub.hub.layers.chart, mlhub.hub.layers.facts
+print("", *sys.modules, flush=True)
+for name in ("MLHubDockerSpawner", "MLHubKubernetesSpawner"):
+    if not os.fork():
+        exec(f"from mlhubspawner import {name}")
+        print(name, *sys.modules, flush=True)
+        os._exit(0)
+    assert os.wait()[1] == 0
+"""
+
+
+@pytest.fixture(scope="module")
+def loaded():
+    """Return what a hub has loaded, before and after either spawner is named."""
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=True
     )
-    loaded = set(
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        ).stdout.split()
-    )
-    assert "jupyterhub.app" in loaded
-    assert not loaded & {"docker", "dockerspawner", "kubespawner", "kubernetes_asyncio"}
+    rows = (line.split(" ") for line in done.stdout.splitlines())
+    return {name: set(modules) for name, *modules in rows}
+
+
+def test_a_hub_loads_neither_backends_client_until_a_spawner_is_named(loaded):
+    assert "jupyterhub.app" in loaded[""]
+    assert not loaded[""] & {"docker", "dockerspawner", "kubespawner", "kubernetes_asyncio"}
 
 
 @pytest.mark.parametrize(
-    ("name", "other"),
-    [("MLHubDockerSpawner", "kubernetes_asyncio"), ("MLHubKubernetesSpawner", "docker")],
+    ("name", "own", "other"),
+    [
+        ("MLHubDockerSpawner", "docker", "kubernetes_asyncio"),
+        ("MLHubKubernetesSpawner", "kubernetes_asyncio", "docker"),
+    ],
 )
-def test_a_spawner_loads_its_own_client_alone(name, other):
-    code = f"import sys; from mlhubspawner import {name}; print(*sys.modules)"
-    loaded = set(
-        subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True
-        ).stdout.split()
-    )
-    assert other not in loaded
+def test_a_spawner_loads_its_own_client_alone(loaded, name, own, other):
+    assert own in loaded[name]
+    assert other not in loaded[name]

@@ -51,7 +51,21 @@ def test_one_lane_is_enough_where_somebody_says_so(lanes, monkeypatch):
     assert [[job.name for job in lane] for lane in lanes.plan(["kube", "hub"])] == [["kube", "hub"]]
 
 
-def test_a_lane_shows_each_output_whole_and_counts_what_is_left_to_the_long_tier(lanes, capsys):
+@pytest.fixture
+def make_tests(lanes, monkeypatch, tmp_path):
+    """Return a function that writes a module of unit tests into a repository that has no others:
+    its runs import little.
+    """
+    monkeypatch.setattr(lanes, "ROOT", tmp_path)
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
+    (tmp_path / "tests/unit").mkdir(parents=True)
+    return lambda name, text: (tmp_path / "tests/unit" / name).write_text(text)
+
+
+def test_a_lane_shows_each_output_whole_and_counts_what_is_left_to_the_long_tier(
+    lanes, make_tests, capsys
+):
+    make_tests("test_log.py", "def test_good():\n    pass\n")
     jobs = [lanes.Job(name, (f"tests/{name}",)) for name in ("unit/test_log.py", "unit/test_no.py")]
     outcomes = list(lanes.run_lanes(Path(sys.executable), [jobs], full=False, prepare=lambda: {}))
     assert [(bool(each.code), each.passed > 0, each.failed) for each in outcomes] == [
@@ -68,14 +82,13 @@ def test_a_lane_shows_each_output_whole_and_counts_what_is_left_to_the_long_tier
     )
 
 
-def test_what_failed_beside_others_is_asked_once_more_and_no_more(lanes, monkeypatch, tmp_path):
-    (tmp_path / "tests/unit").mkdir(parents=True)
-    (tmp_path / "tests/unit/test_race.py").write_text(
+def test_what_failed_beside_others_is_asked_once_more_and_no_more(lanes, make_tests, tmp_path):
+    make_tests(
+        "test_race.py",
         "import pathlib\n"
         "def test_good():\n    assert not pathlib.Path('again').exists()\n"
-        "def test_race():\n    assert pathlib.Path('again').exists()\n"
+        "def test_race():\n    assert pathlib.Path('again').exists()\n",
     )
-    monkeypatch.setattr(lanes, "ROOT", tmp_path)
     how = {"full": False, "prepare": lambda: {}}
     first = lanes.run_job(Path(sys.executable), lanes.Job("unit", ("tests/unit",)), **how)
     assert (first.code, first.passed, first.failed) == (1, 1, 1)

@@ -5,6 +5,7 @@ to its ruling.
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import re
 from pathlib import Path
@@ -65,16 +66,19 @@ ROWS = [
 ]
 
 
+@functools.cache
+def read_module(file: Path) -> tuple[str, set[str]]:
+    """Return the source of a file and the names of its functions."""
+    source = file.read_text()
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return source, {each.name for each in ast.walk(ast.parse(source)) if isinstance(each, kinds)}
+
+
 def find_test(node: str) -> str:
     """Return the source of the file of a test that is there."""
     file, _, function = node.partition("::")
     assert (ROOT / file).is_file(), node
-    source = (ROOT / file).read_text()
-    functions = {
-        each.name
-        for each in ast.walk(ast.parse(source))
-        if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)
-    }
+    source, functions = read_module(ROOT / file)
     assert function in functions, node
     return source
 

@@ -33,8 +33,10 @@ LEFT_OUT = ("skip", "skipif", "xfail")
 @functools.cache
 def list_collected(file: str) -> dict[str, list[str]]:
     """Return the names of the marks of each test function that pytest collects in a file."""
-    tree = ast.parse((TESTS / file).read_text())
-    whole = [ast.unparse(each) for each in tree.body if "pytestmark" in ast.unparse(each)]
+    source = (TESTS / file).read_text()
+    tree = ast.parse(source)
+    texts = map(ast.unparse, tree.body) if "pytestmark" in source else ()
+    whole = [text for text in texts if "pytestmark" in text]
     return {
         node.name: [*whole, *(ast.unparse(each) for each in node.decorator_list)]
         for node in tree.body
