@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
-import os
 import re
-import subprocess
-import sys
 from urllib.parse import unquote
 
 import pytest
 import requests
 
 from mlhub import __version__
+from mlhub.cli.__main__ import main
 
 GOOD = "correct horse 42"
 CONFIG = """
@@ -168,20 +167,16 @@ def test_what_a_workspace_takes_is_told_to_its_owner_and_to_administrators(hub, 
     assert 'id="use"' not in cora.get("/hub/workspace/cora/work").text
 
 
-@pytest.fixture(scope="module")
-def operate(hub):
+@pytest.fixture
+def operate(hub, monkeypatch):
     """Return the function that runs ``mlhub users`` beside the hub."""
+    monkeypatch.setenv("MLHUB_RUN_DIR", str(hub.directory))
 
     def run(*arguments, code=0):
-        done = subprocess.run(
-            [sys.executable, "-m", "mlhub.cli", "users", *arguments],
-            env={**os.environ, "MLHUB_RUN_DIR": str(hub.directory)},
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert done.returncode == code, done.stdout + done.stderr
-        return done.stdout + done.stderr
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            assert main(["users", *arguments]) == code, said.getvalue()
+        return said.getvalue()
 
     return run
 
