@@ -275,41 +275,28 @@ def test_a_proxy_beside_the_hub_has_nothing_to_ask(workspace_hub):
     assert answer.status_code == 404
 
 
-def test_a_hub_that_still_looks_which_workspaces_run_lets_a_proxy_wait(
-    workspace_hub, proxy_program, pick_port, wait_for, tmp_path
-):
-    file = tmp_path / "hesitate"
-    with contextlib.closing(
-        Site(workspace_hub, proxy_program, pick_port, wait_for, HESITANT.format(file=str(file)))
-    ) as site:
-        new = site.start_proxy()
-        site.hub.stop()
-        file.touch()
-        site.hub.start()
-        answer = site.ask(new)
-        assert answer.status_code == 503
-        assert "still looks which workspaces run" in answer.json()["message"]
-        assert new.list_routes() == set()
-        file.unlink()
-        wait_for(lambda: site.ask(new).status_code == 204, "the hub has looked", 10)
-        assert new.list_routes() == {"/"}  # the fake backend's workspaces have ended with the hub
-
-
 @pytest.mark.parametrize("config", [HESITANT, LATE], ids=["hesitant", "late"])
-def test_nobody_is_cut_off_while_a_hub_still_looks_which_workspaces_run(
+def test_while_a_hub_still_looks_which_workspaces_run_nobody_is_cut_off_and_a_proxy_waits(
     workspace_hub, proxy_program, pick_port, wait_for, tmp_path, config
 ):
     file = tmp_path / "hesitate"
     with contextlib.closing(
         Site(workspace_hub, proxy_program, pick_port, wait_for, config.format(file=str(file)))
     ) as site:
+        new = site.start_proxy()
         assert site.old.list_routes() == {"/", "/user/ann"}
         site.hub.stop()
         file.touch()
         site.hub.start()
         # It has checked its routes by the time that it answers, and says that it looks still.
-        assert site.ask(site.old).status_code == 503
+        for proxy in (site.old, new):
+            answer = site.ask(proxy)
+            assert answer.status_code == 503
+            assert "still looks which workspaces run" in answer.json()["message"]
         assert site.old.list_routes() == {"/", "/user/ann"}
+        assert new.list_routes() == set()
         file.unlink()
+        wait_for(lambda: site.ask(new).status_code == 204, "the hub has looked", 10)
         # The fake backend's workspaces have ended with the hub.
+        assert new.list_routes() == {"/"}
         wait_for(lambda: site.old.list_routes() == {"/"}, "what has ended is led to no more", 10)
