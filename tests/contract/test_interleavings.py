@@ -91,7 +91,7 @@ def on_the_engine(tmp_path, image):
 
 def test_whatever_is_done_in_whichever_order_the_last_accepted_command_holds(in_memory):
     run_state_machine_as_test(
-        in_memory, settings=settings(max_examples=10, stateful_step_count=15, **ANYTHING)
+        in_memory, settings=settings(max_examples=5, stateful_step_count=15, **ANYTHING)
     )
 
 

@@ -34,7 +34,7 @@ async def look(spawner):
     spawner.log.debug("%s", spawner.user_options)
 c.Spawner.pre_spawn_hook = look
 """
-COUNTS = {"quick": 150, "deep": 5_000}  # by form and by API
+COUNTS = {"quick": 50, "deep": 5_000}  # by form and by API
 NEVER_SET = ("LD_PRELOAD", "PATH", "JUPYTERHUB_ADMIN", "SECRET_KEY", "NVIDIA_VISIBLE_DEVICES")
 
 NAMES = st.sampled_from(
