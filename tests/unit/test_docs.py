@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 TOOLS = "".join(
     file.read_text() for folder in ("scripts", "tests") for file in (ROOT / folder).rglob("*.py")
 )
+VARIABLES = {*KNOWN_VARIABLES, *re.findall(r"MLHUB_\w+", TOOLS)}
 ACTIONS = ("check", "explain", "schema")
 # The first is OpenSSH's, the second is set in workspaces.
 NO_VARIABLES = {"SSH_ORIGINAL_COMMAND", "SSH_JUMPHOST_TARGET"}
@@ -41,9 +42,8 @@ def test_every_path_of_the_repository_that_a_page_names_exists(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_variable_that_a_page_names_is_one_of_the_image_or_of_the_tools(page):
-    others = set(re.findall(r"MLHUB_\w+", TOOLS))
     for variable in re.findall(r"\b(?:MLHUB|START|SSH|SSHD)_[A-Z_]+\b", page.read_text()):
-        assert variable in KNOWN_VARIABLES | others | NO_VARIABLES, variable
+        assert variable in VARIABLES | NO_VARIABLES, variable
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
