@@ -70,6 +70,7 @@ from pathlib import Path
 c.JupyterHub.spawner_class = "mlhub.backends.fake.FakeSpawner"
 c.JupyterHub.allow_named_servers = True
 c.JupyterHub.concurrent_spawn_limit = 0
+c.JupyterHub.trust_user_provided_tokens = True  # else it is hashed 16,384 times at each request
 c.JupyterHub.services = [{{"name": "tests", "api_token": "tests-of-the-hub-0123456789abcdef"}}]
 c.JupyterHub.load_roles = [{{"name": "tests", "services": ["tests"], \
 "scopes": ["admin:users", "admin:servers", "admin:groups", "tokens", "inherit", "shares"]}}]
