@@ -14,6 +14,7 @@ from tests.support.websockets import is_open, open_websocket
 
 GOOD = "quite a good one"
 SECONDS = 5.0
+PAUSE = 0.1  # what is tried takes hub and proxy six requests
 HOLDINGS = {"cookie", "page", "token", "workspace", "workspace's token", "WebSocket"}
 CONFIG = f"""
 c.JupyterHub.authenticator_class = 'native'
@@ -105,12 +106,14 @@ def wait_for_held(person: Person, held: set[str], seconds: float = SECONDS) -> N
         assert time.monotonic() < deadline, (
             f"{person.name} still has {sorted(found - held)}, and lacks {sorted(held - found)}"
         )
+        time.sleep(PAUSE)
 
 
 def assert_keeps(person: Person, held: set[str], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         assert person.list_held() == held
+        time.sleep(PAUSE)
 
 
 @pytest.fixture(scope="module")
