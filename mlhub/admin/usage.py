@@ -33,6 +33,7 @@ from mlhub.quantities import GIBIBYTE
 from mlhub.workspaces.holder import PersonKey
 
 KEPT_DAYS = 800
+LOOKED_AT_DAYS = 30  # unless somebody asks for others
 HOUR = 3600.0
 
 
@@ -55,7 +56,7 @@ class UsageDay(orm.Base):
     disk: Mapped[float] = mapped_column(Float, default=0.0)  # bytes, the most of the day
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Amounts:
     """What was granted in some time: hours; hours times cores, GB and GPUs; and the most bytes of
     disk.
@@ -68,8 +69,13 @@ class Amounts:
     disk: float = 0.0
 
     def __add__(self, other: Amounts) -> Amounts:
-        sums = {name: getattr(self, name) + getattr(other, name) for name in SUMMED}
-        return Amounts(**sums, disk=max(self.disk, other.disk))
+        return Amounts(  # written out: the page about everybody does it for each of them
+            self.hours + other.hours,
+            self.cpu_hours + other.cpu_hours,
+            self.memory_hours + other.memory_hours,
+            self.gpu_hours + other.gpu_hours,
+            self.disk if self.disk > other.disk else other.disk,
+        )
 
 
 SUMMED = ("hours", "cpu_hours", "memory_hours", "gpu_hours")
@@ -151,45 +157,19 @@ def read_days(session: Any, whose: Whose, since: date, until: date) -> dict[date
     return {day: found.get(day, Amounts()) for day in days}
 
 
-@dataclass(frozen=True)
-class Listing:
-    """Which people or groups are listed: those whose name has ``search`` in it, the most of
-    ``sort`` first.
-    """
-
-    by: str = "person"
-    search: str = ""
-    sort: str = "hours"
-    offset: int = 0
-    limit: int | None = 50
-
-
-def list_sums(
-    session: Any, listing: Listing, since: date, until: date
-) -> tuple[list[tuple[str, Amounts]], int]:
-    """Return a page of people or groups with what they had in a time, and how many there are.
-
-    A group's sum is that of its members of now.
-    """
-    name: Any = UsageDay.name
-    most = func.max(UsageDay.disk)
-    query = select(name, *_list_sums(), most).where(UsageDay.day >= since, UsageDay.day <= until)
-    if listing.by == "group":
-        name = orm.Group.name
-        query = select(name, *_list_sums(), most).select_from(UsageDay)
-        query = _join_groups(query.join(PersonKey, PersonKey.key == UsageDay.person))
-        query = query.where(UsageDay.day >= since, UsageDay.day <= until)
-    if listing.search:
-        query = query.where(func.lower(name).contains(listing.search.lower(), autoescape=True))
-    query = query.group_by(name)
-    total = session.execute(select(func.count()).select_from(query.subquery())).scalar_one()
-    order = (
-        name
-        if listing.sort == "name"
-        else [*_list_sums(), most][COLUMNS.index(listing.sort)].desc()
+def read_people(session: Any, day: date) -> list[tuple[str, str, Amounts]]:
+    """Return what everybody had on a day: key of a person, their name, amounts."""
+    amounts = [getattr(UsageDay, name) for name in COLUMNS]
+    rows = session.execute(
+        select(UsageDay.person, UsageDay.name, *amounts).where(UsageDay.day == day)
     )
-    rows = session.execute(query.order_by(order, name).offset(listing.offset).limit(listing.limit))
-    return [(str(whose), Amounts(*map(float, amounts))) for whose, *amounts in rows], total
+    return [(person, name, Amounts(*had)) for person, name, *had in rows]
+
+
+def read_groups(session: Any) -> list[tuple[str, str]]:
+    """Return the key of everybody who is in a group, with the group's name."""
+    query = _join_groups(select(PersonKey.key, orm.Group.name).select_from(PersonKey))
+    return [(person, group) for person, group in session.execute(query)]
 
 
 def _list_sums() -> list[Any]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from mlhub.admin.usage import Amounts, add_to_day, count, forget_old_days
+from mlhub.admin.usage import LOOKED_AT_DAYS, Amounts, add_to_day, count, forget_old_days
+from mlhub.admin.usage_sums import PastUsage
 from mlhub.workspaces.hub_database import ask_beside
 from mlhub.workspaces.spawner import find_workspace
 
@@ -68,12 +69,16 @@ class UsageCounter:
             await ask_beside(factory, partial(add_to_day, day=day, counted=counted))
             for user in counted:
                 del self._counted[day, user]
+            await self.app.past_usage.forget(day)
             if self._forgot_on != day:
                 self._forgot_on = day
                 await ask_beside(factory, partial(forget_old_days, today=day))
+                # Nobody waits for what most look at.
+                await self.app.past_usage.find(day - timedelta(days=LOOKED_AT_DAYS - 1), day)
 
 
 async def start_counting(app: Any) -> None:
     """Begin with the hub; ``app`` is JupyterHub."""
+    app.past_usage = PastUsage(app.session_factory)
     if app.usage_seconds:
         app.usage_counting = asyncio.create_task(UsageCounter(app).run(app.usage_seconds))

@@ -10,9 +10,10 @@ GET    ``admin/usage.csv``  the same as CSV, all of them
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -21,14 +22,8 @@ from jupyterhub.user import User
 from tornado import web
 from tornado.httputil import url_concat
 
-from mlhub.admin.usage import (
-    COLUMNS,
-    Amounts,
-    Listing,
-    Whose,
-    list_sums,
-    read_days,
-)
+from mlhub.admin.usage import COLUMNS, LOOKED_AT_DAYS, Amounts, Whose, read_days
+from mlhub.admin.usage_sums import Listed, Listing, list_sums
 from mlhub.admin.workspaces_pages import WorkspacesMixin
 from mlhub.options.amount import describe_size
 from mlhub.policy.usage import Bar
@@ -58,7 +53,7 @@ class UsageMixin(WorkspacesMixin, AccountPage):
     def read_span(self) -> tuple[int, date, date]:
         """Read how many days are asked for: their number, the first and the last."""
         text = self.get_query_argument("days", "")
-        days = int(text) if text in map(str, SPANS) else 30
+        days = int(text) if text in map(str, SPANS) else LOOKED_AT_DAYS
         until = datetime.now(UTC).date()
         return days, until - timedelta(days=days - 1), until
 
@@ -70,15 +65,12 @@ class UsageMixin(WorkspacesMixin, AccountPage):
         """Ask the database beside the event loop."""
         return await ask_beside(self.app.session_factory, partial(question, **values))
 
-    def send_csv(self, name: str, heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """Answer with a file."""
-        text = io.StringIO()
-        writer = csv.writer(text)
-        writer.writerow(heads)
-        writer.writerows([write_cell(cell) for cell in row] for row in rows)
+    async def send_csv(self, heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Answer with a file; it is written beside the event loop."""
+        text = await asyncio.to_thread(write_csv, heads, rows)
         self.set_header("Content-Type", "text/csv; charset=utf-8")
-        self.set_header("Content-Disposition", f'attachment; filename="{name}.csv"')
-        self.finish(text.getvalue())
+        self.set_header("Content-Disposition", 'attachment; filename="usage.csv"')
+        self.finish(text)
 
 
 class DaysMixin(UsageMixin):
@@ -150,8 +142,7 @@ class UsageFile(DaysMixin):
         whose, name = self.read_whose()
         days = await self.read_days(whose)
         rows = [(day.isoformat(), name, *list_cells(amounts)) for day, amounts in days.items()]
-        heads = ("day", "group" if whose.group else "person", *HEADS)
-        self.send_csv("usage", heads, rows)
+        await self.send_csv(("day", "group" if whose.group else "person", *HEADS), rows)
 
 
 class ListMixin(UsageMixin):
@@ -168,6 +159,13 @@ class ListMixin(UsageMixin):
             limit=limit,
         )
 
+    async def list_sums(self, listing: Listing) -> Listed:
+        """Ask for them."""
+        _, since, today = self.read_span()
+        past = await self.app.past_usage.find(since, today)
+        found: Listed = await self.ask(list_sums, listing=listing, past=past, today=today)
+        return found
+
 
 class AllUsagePage(ListMixin):
     """Show all people or groups."""
@@ -176,9 +174,8 @@ class AllUsagePage(ListMixin):
     async def get(self) -> None:
         """Show the page."""
         self.check_administrator()
-        listing, (span, since, until) = self.read_listing(PAGE_SIZE), self.read_span()
-        rows, total = await self.ask(list_sums, listing=listing, since=since, until=until)
-        days = await self.ask(read_days, whose=Whose(), since=since, until=until)
+        listing, (span, _, _) = self.read_listing(PAGE_SIZE), self.read_span()
+        found = await self.list_sums(listing)
         asked: dict[str, Any] = {
             "by": listing.by,
             "search": listing.search,
@@ -188,11 +185,11 @@ class AllUsagePage(ListMixin):
         await self.show(
             "usage-all.html",
             listing=listing,
-            rows=[(name, write_amounts(amounts)) for name, amounts in rows],
-            total=total,
+            rows=[(name, write_amounts(amounts)) for name, amounts in found.rows],
+            total=found.total,
             span=span,
             spans=SPANS,
-            plots=list_plots(days),
+            plots=list_plots(found.days),
             link=lambda page, **more: url_concat(f"{self.hub.base_url}{page}", {**asked, **more}),
         )
 
@@ -207,10 +204,10 @@ class AllUsageFile(ListMixin):
         """Send the file."""
         self.check_administrator()
         listing, (_, since, until) = self.read_listing(None), self.read_span()
-        rows, _ = await self.ask(list_sums, listing=listing, since=since, until=until)
-        heads = (listing.by, "since", "until", *HEADS)
+        found = await self.list_sums(listing)
         dates = (since.isoformat(), until.isoformat())
-        self.send_csv("usage", heads, [(name, *dates, *list_cells(had)) for name, had in rows])
+        rows = ((name, *dates, *list_cells(had)) for name, had in found.rows)
+        await self.send_csv((listing.by, "since", "until", *HEADS), rows)
 
 
 HEADS = ("hours", "cpu_hours", "memory_gb_hours", "gpu_hours", "disk_bytes")
@@ -227,7 +224,7 @@ def write_amounts(amounts: Amounts) -> dict[str, str]:
     return {**texts, "disk": describe_size(amounts.disk) if amounts.disk else ""}
 
 
-def list_plots(days: dict[date, Amounts]) -> list[tuple[str, Any]]:
+def list_plots(days: Mapping[date, Amounts]) -> list[tuple[str, Any]]:
     """Draw each amount of which there is any, with its heading."""
     found = []
     for name, heading, unit in PLOTS:
@@ -235,6 +232,15 @@ def list_plots(days: dict[date, Amounts]) -> list[tuple[str, Any]]:
         if plot := plot_bars(points, unit):
             found.append((heading, plot))
     return found
+
+
+def write_csv(heads: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Write a file that a spreadsheet opens."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(heads)
+    writer.writerows([write_cell(cell) for cell in row] for row in rows)
+    return text.getvalue()
 
 
 def write_cell(cell: Any) -> Any:

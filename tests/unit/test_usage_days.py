@@ -2,36 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import date
 
 import pytest
 from jupyterhub import orm
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, event
 from sqlalchemy.orm import Session
+from sqlalchemy.pool import StaticPool
 
 from mlhub.admin.usage import (
     KEPT_DAYS,
     Amounts,
-    Listing,
     Whose,
     add_to_day,
     count,
     forget_old_days,
-    list_sums,
     read_days,
 )
 from mlhub.admin.usage_pages import write_cell
+from mlhub.admin.usage_sums import Listing, PastUsage, list_sums
 from mlhub.policy.quota import Reservation
 from mlhub.web.plot import plot_bars, write_amount
 from mlhub.workspaces.holder import PersonKey
 
-MONDAY, TUESDAY = date(2026, 3, 2), date(2026, 3, 3)
+MONDAY, TUESDAY, WEDNESDAY = date(2026, 3, 2), date(2026, 3, 3), date(2026, 3, 4)
 GIBIBYTE = 2**30
 
 
 @pytest.fixture
 def session():
-    engine = create_engine("sqlite://")
+    engine = create_engine("sqlite://", poolclass=StaticPool)  # as JupyterHub's
     orm.Base.metadata.create_all(engine)
     with Session(engine) as session:
         yield session
@@ -76,7 +77,25 @@ def test_whoever_has_a_name_later_does_not_see_what_somebody_had_before(session)
     assert [each.hours for each in own.values()] == [0, 1]
 
 
-def test_people_and_groups_are_listed_by_what_they_had_a_page_at_a_time(session):
+def look(past, session, today=TUESDAY, **asked):
+    """List as the pages do, from Monday on."""
+
+    async def find():
+        return await past.find(MONDAY, today)
+
+    found = list_sums(session, Listing(**asked), asyncio.run(find()), today)
+    rows = [(name, amounts.hours) for name, amounts in found.rows]
+    return rows, found.total, [amounts.hours for amounts in found.days.values()]
+
+
+@pytest.fixture
+def past(session):
+    return PastUsage(lambda: Session(session.get_bind()))
+
+
+@pytest.fixture
+def people(session):
+    """Three people, who had something on Monday."""
     people = {
         name: add_person(session, name, *groups)
         for name, groups in (("ann", ("lab", "gpu")), ("bob", ("lab",)), ("=sum", ()))
@@ -87,18 +106,49 @@ def test_people_and_groups_are_listed_by_what_they_had_a_page_at_a_time(session)
         MONDAY,
         {person.id: (name, Amounts(hours[name], disk=7)) for name, person in people.items()},
     )
+    return people
 
-    def look(**asked):
-        rows, total = list_sums(session, Listing(**asked), MONDAY, TUESDAY)
-        return [(name, amounts.hours) for name, amounts in rows], total
 
-    assert look() == ([("bob", 3), ("=sum", 2), ("ann", 1)], 3)
-    assert look(sort="name", limit=1, offset=1) == ([("ann", 1)], 3)
-    assert look(search="OB") == ([("bob", 3)], 1)
-    assert look(search="%") == ([], 0)  # a sign of the database's own is text
-    assert look(by="group") == ([("lab", 4), ("gpu", 1)], 2)
+def test_people_and_groups_are_listed_by_what_they_had_a_page_at_a_time(session, past, people):
+    assert look(past, session) == ([("bob", 3), ("=sum", 2), ("ann", 1)], 3, [6, 0])
+    assert look(past, session, sort="name", limit=1, offset=1)[:2] == ([("ann", 1)], 3)
+    assert look(past, session, sort="disk", limit=None)[0] == [("=sum", 2), ("ann", 1), ("bob", 3)]
+    assert look(past, session, search="OB")[:2] == ([("bob", 3)], 1)
+    assert look(past, session, search="%")[:2] == ([], 0)
+    assert look(past, session, by="group")[:2] == ([("lab", 4), ("gpu", 1)], 2)
     lab = read_days(session, Whose(group="lab"), MONDAY, MONDAY)
     assert lab == {MONDAY: Amounts(4, disk=14)}
+
+
+def test_whoever_left_is_listed_by_their_name_and_in_no_group(session, past, people):
+    session.delete(people["ann"])
+    session.commit()
+    ann = add_person(session, "ann", "gpu")
+    add_to_day(session, TUESDAY, {ann.id: ("ann", Amounts(8))})
+    assert look(past, session)[0][0] == ("ann", 9)
+    assert look(past, session, by="group")[0] == [("gpu", 8), ("lab", 3)]
+
+
+def test_days_that_are_over_are_read_once_and_the_day_of_now_each_time(session, past, people):
+    assert look(past, session)[2] == [6, 0]
+    asked = []
+    event.listen(session.get_bind(), "after_cursor_execute", lambda *of: asked.append(of[3]))
+    add_to_day(session, TUESDAY, {people["bob"].id: ("bob", Amounts(5))})
+    asked.clear()
+    assert look(past, session) == ([("bob", 8), ("=sum", 2), ("ann", 1)], 3, [6, 5])
+    assert [days for days in asked if "2026-03-02" in days] == []
+    assert look(past, session, today=WEDNESDAY)[2] == [6, 5, 0]
+
+
+def test_what_is_written_late_to_a_day_that_is_over_counts(session, past, people):
+    look(past, session)
+    add_to_day(session, MONDAY, {people["bob"].id: ("bob", Amounts(5))})
+
+    async def tell():
+        await past.forget(MONDAY)
+
+    asyncio.run(tell())
+    assert look(past, session)[2] == [11, 0]
 
 
 def test_days_that_nobody_asks_for_any_more_are_forgotten(session):

@@ -1,0 +1,124 @@
+"""What all people or groups had in a time, a page of them at once.
+
+Invariants: days that are over are read and added up once, a day at a time, because whoever reads
+keeps others from writing to SQLite. The day of now and who is in which group are read each time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from functools import cached_property, partial
+from typing import Any
+
+from mlhub.admin.usage import Amounts, read_groups, read_people
+from mlhub.workspaces.hub_database import ask_beside
+
+ONE_DAY = timedelta(days=1)
+NOTHING = Amounts()
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What people had, by their key and the name they had then, and what all of them had by day."""
+
+    people: Mapping[tuple[str, str], Amounts] = field(default_factory=dict)
+    days: Mapping[date, Amounts] = field(default_factory=dict)
+
+    def add_day(self, day: date, rows: Iterable[tuple[str, str, Amounts]]) -> Sums:
+        """Return the sums with what people had on one day more."""
+        people, total = dict(self.people), NOTHING
+        for person, name, amounts in rows:
+            people[person, name] = people.get((person, name), NOTHING) + amounts
+            total += amounts
+        return Sums(people, {**self.days, day: total})
+
+    @cached_property
+    def names(self) -> Mapping[str, Amounts]:
+        """What was had by all who have had a name."""
+        found: dict[str, Amounts] = {}
+        for (_, name), amounts in self.people.items():
+            found[name] = found[name] + amounts if name in found else amounts
+        return found
+
+    def add_up_groups(self, groups: Iterable[tuple[str, str]]) -> Mapping[str, Amounts]:
+        """Add up what members of groups had; ``groups`` are keys of people, each with a group."""
+        people: dict[str, Amounts] = {}
+        for (person, _), amounts in self.people.items():
+            people[person] = people[person] + amounts if person in people else amounts
+        found: dict[str, Amounts] = defaultdict(Amounts)
+        for person, group in groups:
+            if person in people:
+                found[group] += people[person]
+        return found
+
+
+class PastUsage:
+    """Remember the sums of the days that are over; ``factory`` makes sessions of the database."""
+
+    def __init__(self, factory: Callable[[], Any]) -> None:
+        self._factory = factory
+        self._lock = asyncio.Lock()
+        self._today = date.min
+        self._known: dict[date, Sums] = {}  # by their first day
+
+    async def find(self, since: date, today: date) -> Sums:
+        """Return the sums of the days from ``since`` to the one before ``today``."""
+        async with self._lock:
+            if today != self._today:
+                self._today, self._known = today, {}
+            if since not in self._known:
+                sums = Sums()
+                for number in range((today - since).days):
+                    day = since + number * ONE_DAY
+                    sums = await ask_beside(self._factory, partial(_add_day, day=day, sums=sums))
+                self._known[since] = sums
+            return self._known[since]
+
+    async def forget(self, day: date) -> None:
+        """Read again what was written late."""
+        async with self._lock:
+            if day < self._today:
+                self._known = {}
+
+
+def _add_day(session: Any, day: date, sums: Sums) -> Sums:
+    return sums.add_day(day, read_people(session, day))
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Which people or groups are listed: those whose name has ``search`` in it, the most of
+    ``sort`` first.
+    """
+
+    by: str = "person"
+    search: str = ""
+    sort: str = "hours"
+    offset: int = 0
+    limit: int | None = 50
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A page of people or groups, how many there are, and what everybody had by day."""
+
+    rows: list[tuple[str, Amounts]]
+    total: int
+    days: Mapping[date, Amounts]
+
+
+def list_sums(session: Any, listing: Listing, past: Sums, today: date) -> Listed:
+    """Return who had what in the past and today. A group's sum is that of who is in it now."""
+    sums = past.add_day(today, read_people(session, today))
+    found = sums.add_up_groups(read_groups(session)) if listing.by == "group" else sums.names
+    search = listing.search.lower()
+    rows = [(name, had) for name, had in found.items() if search in name.lower()]
+    rows.sort(key=lambda row: row[0])
+    if listing.sort != "name":
+        rows.sort(key=lambda row: getattr(row[1], listing.sort), reverse=True)
+    end = None if listing.limit is None else listing.offset + listing.limit
+    return Listed(rows[listing.offset : end], len(rows), sums.days)
