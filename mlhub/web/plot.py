@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from markupsafe import Markup, escape
+
 WIDTH, HEIGHT = 600.0, 120.0
 GAP = 0.25  # of the room that a bar has
 
@@ -32,6 +34,10 @@ class Plot:
     width: float = WIDTH
     height: float = HEIGHT
 
+    def draw(self) -> Markup:
+        """Write the bars as elements of SVG: a template takes far longer for a year of them."""
+        return Markup("").join(_draw(bar, self.height) for bar in self.bars)
+
 
 def plot_bars(points: Sequence[tuple[str, float]], unit: str) -> Plot | None:
     """Draw a bar for each label and amount; None where there is nothing to see."""
@@ -48,6 +54,13 @@ def plot_bars(points: Sequence[tuple[str, float]], unit: str) -> Plot | None:
             PlottedBar(x, round(HEIGHT - height, 2), round(room * (1 - GAP), 2), height, title)
         )
     return Plot(tuple(bars), f"{write_amount(top)} {unit}", points[0][0], points[-1][0])
+
+
+def _draw(bar: PlottedBar, height: float) -> Markup:
+    column = f'x="{bar.x}" width="{bar.width}"'
+    room = f'<rect {column} y="0" height="{height}" class="mlhub-plot-room"/>'
+    shown = f'<rect {column} y="{bar.y}" height="{bar.height}"/>' if bar.height else ""
+    return Markup(f"<g><title>{escape(bar.title)}</title>{room}{shown}</g>")  # noqa: S704
 
 
 def write_amount(amount: float) -> str:

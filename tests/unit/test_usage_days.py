@@ -167,6 +167,8 @@ def test_bars_are_as_high_as_their_amounts_under_a_round_number():
     assert heights == pytest.approx([0.6, 0, 0.3])
     assert plot.bars[0].title == "monday: 3 h"
     assert all(bar.x + bar.width <= plot.width for bar in plot.bars)
+    assert plot.draw().count("<title>") == 3
+    assert "<title>a &lt;b&gt;: 3 h</title>" in plot_bars([("a <b>", 3.0)], "h").draw()
     assert plot_bars([("monday", 0.0)], "h") is None
     assert plot_bars([], "h") is None
     assert [write_amount(each) for each in (0, 0.005, 1.25, 12.34, 1234.5)] == [
