@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -63,6 +63,14 @@ class Row:
     expires_at: int | None
     last_activity: datetime | None
     is_running: bool
+
+
+def read_page(db: Any, question: Question) -> tuple[list[Row], dict[str, Person], int]:
+    """Return one page of workspaces, their owners by name, and how many there are in all."""
+    rows, total = list_rows(db, question)
+    if question.offset and not rows:  # the last page is gone since
+        return read_page(db, replace(question, offset=0))
+    return rows, list_people(db, rows), total
 
 
 def list_rows(db: Any, question: Question) -> tuple[list[Row], int]:

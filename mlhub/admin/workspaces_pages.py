@@ -14,8 +14,10 @@ API, which looks at the caller's rights, and which the record tells the owner of
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -29,11 +31,11 @@ from mlhub.admin.workspaces import (
     STATES,
     Question,
     Row,
-    list_people,
-    list_rows,
+    read_page,
 )
 from mlhub.errors import MLHubError
 from mlhub.options.image import find_image
+from mlhub.options.option import Setting
 from mlhub.policy.available import find_totals
 from mlhub.policy.circumstances import Circumstances
 from mlhub.policy.disk import DiskUse
@@ -42,6 +44,7 @@ from mlhub.policy.model import Person
 from mlhub.policy.usage import describe_use
 from mlhub.web.handlers import MLHubAPIHandler, MLHubHandler
 from mlhub.web.pages import AccountPage
+from mlhub.workspaces.hub_database import ask_beside
 from mlhub.workspaces.server_names import NamedServers
 from mlhub.workspaces.spawner import make_nobodys
 from mlhub.workspaces.states import find_state
@@ -78,15 +81,15 @@ class WorkspacesMixin(MLHubHandler):
             else 0,
         )
 
-    def list_models(self, question: Question) -> tuple[list[dict[str, Any]], int]:
+    async def list_models(self, question: Question) -> tuple[list[dict[str, Any]], int]:
         """Return the models of one page, and how many workspaces there are in all."""
-        rows, total = list_rows(self.db, question)
-        if question.offset and not rows:  # the last page is gone since
-            return self.list_models(replace(question, offset=0))
+        rows, people, total = await ask_beside(
+            self.app.session_factory, partial(read_page, question=question)
+        )
         nobodys = make_nobodys(self.app)
         used = {}
         if nobodys is not None:
-            used = describe_people(nobodys, list_people(self.db, rows).values())
+            used = describe_people(nobodys, people.values())
         namer = ImageNamer(nobodys)
         return [
             self._make_model(row, namer, used.get(row.owner, []), nobodys) for row in rows
@@ -144,22 +147,34 @@ def describe_people(nobodys: Any, people: Iterable[Person]) -> dict[str, list[st
 
     What carries somebody's name on the disk counts, those in the trash too.
     """
-    site = nobodys.site
-    used, reserved = {}, site.ledger.list_reserved()
+    site, held, used = nobodys.site, defaultdict(list), {}
+    for each in site.ledger.list_reserved():
+        held[each.user].append(each)
+    find_limits = make_finder(nobodys)
     for person in people:
         use = None
         if site.disk.taken is not None:
             use = DiskUse(site.disk.sum_by_name(person.name))
-        try:
-            circumstances = Circumstances(
-                site.policy, person, site.host, nobodys.make_defaults(), disk=use
-            )
-            limits = find_totals(circumstances)
-        except MLHubError:  # a policy that cannot be read has no limits to tell
-            limits = {}
-        held = [each for each in reserved if each.user == person.name]
-        used[person.name] = describe_use(limits, held, use)
+        used[person.name] = describe_use(find_limits(person), held.get(person.name, ()), use)
     return used
+
+
+def make_finder(nobodys: Any) -> Callable[[Person], dict[str, Setting]]:
+    """Return what finds somebody's totals; for those for whom the same rules hold it looks once."""
+    known: dict[tuple[Any, ...], dict[str, Setting]] = {}
+    site = nobodys.site
+    try:
+        policy, defaults = site.policy, nobodys.make_defaults()
+    except MLHubError:  # a policy that cannot be read has no limits to tell
+        return lambda person: {}
+
+    def find(person: Person) -> dict[str, Setting]:
+        rules = (person.is_admin, *(path for path, _ in policy.list_matching(person)))
+        if rules not in known:
+            known[rules] = find_totals(Circumstances(policy, person, site.host, defaults))
+        return known[rules]
+
+    return find
 
 
 class WorkspacesPage(WorkspacesMixin, AccountPage):
@@ -179,7 +194,7 @@ class WorkspacesPage(WorkspacesMixin, AccountPage):
     ) -> None:
         """Answer with the page, and a message on it."""
         question = self.read_question()
-        models, total = self.list_models(question)
+        models, total = await self.list_models(question)
         await self.show(
             "admin-workspaces.html",
             message,
@@ -242,7 +257,7 @@ class WorkspacesAPI(WorkspacesMixin, MLHubAPIHandler):
     async def get(self) -> None:
         """Send one page of them, and how many there are; takes ``admin:servers`` for everybody."""
         self.check_administrator()
-        models, total = self.list_models(self.read_question())
+        models, total = await self.list_models(self.read_question())
         self.answer({"total": total, "workspaces": models})
 
 

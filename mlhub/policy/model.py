@@ -163,11 +163,14 @@ class SitePolicy(StrictModel):
         """List the rules of the file that hold for a person, in the order in which they are laid
         over one another.
         """
-        for path, rule in self.list_rules():
-            is_of_group = path[0] == "groups" and path[1] in person.groups
-            is_for_admins = path[0] == "admins" and person.is_admin
-            if path in ((EVERYONE,), ("users", person.name)) or is_of_group or is_for_admins:
-                yield path, rule
+        yield (EVERYONE,), self.everyone
+        for name, rule in self.groups.items():
+            if name in person.groups:
+                yield ("groups", name), rule
+        if person.is_admin:
+            yield ("admins",), self.admins
+        if person.name in self.users:
+            yield ("users", person.name), self.users[person.name]
 
     def find_flag(self, person: Person, name: str) -> bool:
         """Return what the rules for a person say now of something that is on or off as a whole."""

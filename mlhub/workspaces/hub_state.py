@@ -44,7 +44,9 @@ class Site:
         """Return the site whose policy lies at ``path``; one process serves one hub, so there is
         one.
         """
-        return cls._sites.setdefault(path, cls(PolicyFile(Path(path), options=options)))
+        if path not in cls._sites:
+            cls._sites[path] = cls(PolicyFile(Path(path), options=options))
+        return cls._sites[path]
 
     @property
     def policy(self) -> SitePolicy:
