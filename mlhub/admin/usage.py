@@ -20,9 +20,11 @@ from sqlalchemy import (
     Integer,
     Unicode,
     UniqueConstraint,
+    bindparam,
     case,
     delete,
     func,
+    insert,
     select,
     update,
 )
@@ -95,6 +97,18 @@ def count(reserved: Reservation | None, seconds: float) -> Amounts:
     )
 
 
+def _make_addition() -> Any:
+    values: dict[str, Any] = {
+        each: getattr(UsageDay, each) + bindparam(f"more_{each}") for each in SUMMED
+    }
+    disk = bindparam("more_disk", type_=Float)
+    values["disk"] = case((UsageDay.disk < disk, disk), else_=UsageDay.disk)
+    return update(UsageDay.__table__).where(UsageDay.id == bindparam("row")).values(values)
+
+
+_ADDITION = _make_addition()
+
+
 def add_to_day(session: Any, day: date, counted: Mapping[int, tuple[str, Amounts]]) -> None:
     """Add to the rows of a day what was counted: number of a person's row → name, amounts."""
     numbers = select(PersonKey.user_id, PersonKey.key).where(PersonKey.user_id.in_(counted))
@@ -104,17 +118,20 @@ def add_to_day(session: Any, day: date, counted: Mapping[int, tuple[str, Amounts
         UsageDay.day == day, UsageDay.person.in_(keys.values())
     )
     known = dict(session.execute(days).all())
+    more, new = [], []
     for number, key in keys.items():
         name, amounts = counted[number]
+        found = {each: getattr(amounts, each) for each in COLUMNS}
         if key in known:
-            added = {each: getattr(UsageDay, each) + getattr(amounts, each) for each in SUMMED}
-            if amounts.disk:
-                more = UsageDay.disk < amounts.disk
-                added["disk"] = case((more, amounts.disk), else_=UsageDay.disk)
-            session.execute(update(UsageDay).where(UsageDay.id == known[key]).values(**added))
+            more.append({"row": known[key], **{f"more_{each}": found[each] for each in COLUMNS}})
         else:
-            found = {each: getattr(amounts, each) for each in COLUMNS}
-            session.add(UsageDay(day=day, person=key, name=name, **found))
+            new.append({"day": day, "person": key, "name": name, **found})
+    # All at once: whoever writes to SQLite keeps the hub itself from it.
+    connection = session.connection()
+    if more:
+        connection.execute(_ADDITION, more)
+    if new:
+        connection.execute(insert(UsageDay.__table__), new)
     session.commit()
 
 
