@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,8 +22,9 @@ from mlhub.audit import AuditLog, Clock, write_moment
 FILE = "audit/hub.jsonl"
 LINE_BYTES = 2**16  # no record is longer
 _END_BYTES = 2 * LINE_BYTES
+BLOCK_BYTES = 4 * LINE_BYTES
 # Any person may ask for what concerns them, as often as they like.
-LOOKED_AT = 200_000
+LOOKED_AT_BYTES = 2**26
 
 
 class Record:
@@ -123,9 +125,20 @@ def read_latest(
     return list(islice(_read_backwards(file, person, since), offset, offset + limit))
 
 
-def _list_lines_backwards(file: Path) -> Iterator[bytes]:
+def _list_blocks_backwards(file: Path) -> Iterator[bytes]:
+    """Yield whole lines, many at once, as far back as anybody looks."""
+    left = LOOKED_AT_BYTES
     for path in reversed(list_files(file)):
-        yield from reversed(path.read_bytes().splitlines())
+        with path.open("rb") as stream:
+            end, rest = stream.seek(0, os.SEEK_END), b""
+            while end and left > 0:
+                begin = max(0, end - BLOCK_BYTES)
+                stream.seek(begin)
+                block = stream.read(end - begin) + rest
+                cut = block.find(b"\n") + 1 if begin else 0  # where its first line may have begun
+                rest = block[:cut] if cut <= LINE_BYTES else b""
+                left, end = left - (end - begin), begin
+                yield block[cut:]
 
 
 def _read_backwards(
@@ -133,13 +146,18 @@ def _read_backwards(
 ) -> Iterator[dict[str, Any]]:
     mark = b"" if person is None else json.dumps(person).encode()
     first = write_moment(since.replace(tzinfo=UTC)) if since else ""
-    for line in islice(_list_lines_backwards(file), LOOKED_AT):
-        if mark not in line:
-            continue
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        is_theirs = person is None or person in (record.get("by"), record.get("about"))
-        if is_theirs and record.get("at", "") >= first:
-            yield record
+    for block in _list_blocks_backwards(file):
+        for line in reversed(block.splitlines() if mark in block else ()):
+            record = _parse(line) if mark in line else None
+            if record is None or record.get("at", "") < first:
+                continue
+            if person is None or person in (record.get("by"), record.get("about")):
+                yield record
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None

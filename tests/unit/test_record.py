@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlhub.admin.events import Event, read_event
-from mlhub.admin.record import Record, list_files, read_latest, verify
+from mlhub.admin.record import BLOCK_BYTES, Record, list_files, read_latest, verify
 from mlhub.audit import AuditLog
 
 
@@ -96,6 +97,21 @@ def test_a_line_that_was_cut_off_is_told_and_the_chain_goes_on_behind_it(tmp_pat
         "stop",
         "start",
     ]
+
+
+def test_the_latest_records_are_found_at_the_end_of_files_of_any_length(tmp_path):
+    file = tmp_path / "hub.jsonl"
+    file.touch()
+    os.truncate(file, 2**36)  # a hole, longer than any memory
+    record = Record(file, lambda: 1_800_000_000.0)
+    record._log = AuditLog(file, lambda: 1_800_000_000.0, file_bytes=2**40)
+    numbers = [f"person-{number}" for number in range(5000)]
+    for number in numbers:
+        record.write("start", by=number)
+    assert file.stat().st_size - 2**36 > 2 * BLOCK_BYTES
+    assert [each["by"] for each in read_latest(file, limit=4990)] == numbers[:-4991:-1]
+    assert [each["by"] for each in read_latest(file, person="person-7", limit=1)] == ["person-7"]
+    assert read_latest(file, person="person-7", limit=2)[1:] == [], "it does not look for ever"
 
 
 def test_a_person_gets_what_they_did_and_what_concerned_them_alone(tmp_path):
