@@ -1,4 +1,5 @@
-"""The pages of a hub with ten thousand people, of whom a thousand have something running.
+"""The pages of a hub with ten thousand people in a hundred groups, of whom a thousand have
+something running.
 
 How long each takes is measured and written down, not judged: machines that run tests are busy.
 """
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-PEOPLE, RUNNING, DAYS, TIMES = 10_000, 1_000, 30, 40
+PEOPLE, GROUPS, RUNNING, DAYS, TIMES = 10_000, 100, 1_000, 30, 40
 ARTIFACTS = Path(__file__).resolve().parents[1] / "artifacts"
 CONFIG = """
 c.JupyterHub.authenticator_class = "dummy"
@@ -22,11 +23,19 @@ c.Authenticator.allow_all = True
 c.Authenticator.admin_users = {"boss"}
 c.JupyterHub.concurrent_spawn_limit = 0
 c.JupyterHub.usage_seconds = 5
+c.JupyterHub.authenticate_prometheus = False
 """
 POLICY = "everyone: {sharing: true, total: {servers: 4}, cpu_limit: {default: 1}}\n"
 # What each page may show at most, as rows of its tables; None where it has no such rows.
 PAGES = {
-    "boss": ("admin", "admin?search=many-09", "admin/usage", "admin/usage?by=group", "record"),
+    "boss": (
+        "admin",
+        "admin?search=many-09",
+        "admin/usage",
+        "admin/usage?by=group",
+        "usage?group=group-7",
+        "record",
+    ),
     "many-00000": ("home", "usage?days=365", "workspace/many-00000", "share/many-00000", "record"),
 }
 MOST_ROWS = 51  # the heads of the columns are one
@@ -54,6 +63,14 @@ def add_people(file: Path) -> None:
             "insert into users (id, name, admin, cookie_id, created)"
             " values (?, ?, 0, ?, '2026-01-01 00:00:00.000000')",
             [(number, name, name) for number, name in people],
+        )
+        database.executemany(
+            "insert into groups (id, name) values (?, ?)",
+            [(1 + number, f"group-{number}") for number in range(GROUPS)],
+        )
+        database.executemany(
+            "insert into user_group_map (user_id, group_id) values (?, ?)",
+            [(number, 1 + (number + more) % GROUPS) for number, _ in people for more in (0, 7)],
         )
         database.executemany(
             "insert into mlhub_people (key, user_id, name, created)"
@@ -85,6 +102,7 @@ def read_milliseconds(hub, start: int) -> list[float]:
 def read_stalls(hub) -> dict[str, float]:
     """Read how often the event loop was held up for how long."""
     text = hub.service().request("GET", "../metrics").text
+    assert "event_loop_interval_seconds_bucket" in text
     found = re.findall(r'event_loop_interval_seconds_bucket\{le="([\d.]+)"\} ([\d.]+)', text)
     return {bound: float(count) for bound, count in found}
 
