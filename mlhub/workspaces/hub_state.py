@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from mlhub.options.model import ALL_OPTIONS
 from mlhub.options.option import Host, Option
 from mlhub.policy.decide import Ledger
 from mlhub.policy.file import PolicyFile
@@ -40,12 +39,12 @@ class Site:
     _sites: ClassVar[dict[str, Site]] = {}
 
     @classmethod
-    def of(cls, path: str, options: tuple[Option, ...] = ALL_OPTIONS) -> Site:
+    def of(cls, path: str, list_options: Callable[[], tuple[Option, ...]]) -> Site:
         """Return the site whose policy lies at ``path``; one process serves one hub, so there is
-        one.
+        one. Everybody asks for it, over and over: what it is made of is asked for once.
         """
         if path not in cls._sites:
-            cls._sites[path] = cls(PolicyFile(Path(path), options=options))
+            cls._sites[path] = cls(PolicyFile(Path(path), options=list_options()))
         return cls._sites[path]
 
     @property

@@ -84,7 +84,7 @@ class WorkspaceRights(Measures, _Base):
     @property
     def site(self) -> Site:
         """What all spawners of this hub share."""
-        return Site.of(self.policy_file, self.backend_options)
+        return Site.of(self.policy_file, lambda: self.backend_options)
 
     @property
     def backend_options(self) -> tuple[Option, ...]:
