@@ -8,7 +8,7 @@ else has their name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import date, timedelta
 from typing import Any
@@ -78,6 +78,17 @@ class Amounts:
             self.gpu_hours + other.gpu_hours,
             self.disk if self.disk > other.disk else other.disk,
         )
+
+
+def add_up(found: Collection[Amounts]) -> Amounts:
+    """Add up many; far sooner than one to the other."""
+    return Amounts(
+        sum(each.hours for each in found),
+        sum(each.cpu_hours for each in found),
+        sum(each.memory_hours for each in found),
+        sum(each.gpu_hours for each in found),
+        max((each.disk for each in found), default=0.0),
+    )
 
 
 SUMMED = ("hours", "cpu_hours", "memory_hours", "gpu_hours")
@@ -183,10 +194,13 @@ def read_people(session: Any, day: date) -> list[tuple[str, str, Amounts]]:
     return [(person, name, Amounts(*had)) for person, name, *had in rows]
 
 
-def read_groups(session: Any) -> list[tuple[str, str]]:
-    """Return the key of everybody who is in a group, with the group's name."""
-    query = _join_groups(select(PersonKey.key, orm.Group.name).select_from(PersonKey))
-    return [(person, group) for person, group in session.execute(query)]
+def read_groups(session: Any) -> list[tuple[str, list[str]]]:
+    """Return the name of each group with the keys of its members."""
+    # One row for each group: a hub has far fewer of them than members.
+    keys = func.aggregate_strings(PersonKey.key, ",")
+    query = _join_groups(select(orm.Group.name, keys).select_from(PersonKey))
+    rows = session.execute(query.group_by(orm.Group.name))
+    return [(group, members.split(",")) for group, members in rows]
 
 
 def _list_sums() -> list[Any]:

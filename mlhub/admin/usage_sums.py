@@ -7,18 +7,16 @@ keeps others from writing to SQLite. The day of now and who is in which group ar
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cached_property, partial
 from typing import Any
 
-from mlhub.admin.usage import Amounts, read_groups, read_people
+from mlhub.admin.usage import Amounts, add_up, read_groups, read_people
 from mlhub.workspaces.hub_database import ask_beside
 
 ONE_DAY = timedelta(days=1)
-NOTHING = Amounts()
 
 
 @dataclass(frozen=True)
@@ -30,11 +28,11 @@ class Sums:
 
     def add_day(self, day: date, rows: Iterable[tuple[str, str, Amounts]]) -> Sums:
         """Return the sums with what people had on one day more."""
-        people, total = dict(self.people), NOTHING
+        people, rows = dict(self.people), list(rows)
         for person, name, amounts in rows:
-            people[person, name] = people.get((person, name), NOTHING) + amounts
-            total += amounts
-        return Sums(people, {**self.days, day: total})
+            known = people.get((person, name))
+            people[person, name] = known + amounts if known else amounts
+        return Sums(people, {**self.days, day: add_up([amounts for _, _, amounts in rows])})
 
     @cached_property
     def names(self) -> Mapping[str, Amounts]:
@@ -44,16 +42,16 @@ class Sums:
             found[name] = found[name] + amounts if name in found else amounts
         return found
 
-    def add_up_groups(self, groups: Iterable[tuple[str, str]]) -> Mapping[str, Amounts]:
-        """Add up what members of groups had; ``groups`` are keys of people, each with a group."""
+    def add_up_groups(self, groups: Iterable[tuple[str, list[str]]]) -> Mapping[str, Amounts]:
+        """Add up what members of groups had; ``groups`` are names with keys of people."""
         people: dict[str, Amounts] = {}
         for (person, _), amounts in self.people.items():
             people[person] = people[person] + amounts if person in people else amounts
-        found: dict[str, Amounts] = defaultdict(Amounts)
-        for person, group in groups:
-            if person in people:
-                found[group] += people[person]
-        return found
+        found = {
+            group: [people[person] for person in members if person in people]
+            for group, members in groups
+        }
+        return {group: add_up(amounts) for group, amounts in found.items() if amounts}
 
 
 class PastUsage:
