@@ -8,6 +8,7 @@ else has their name.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import date, timedelta
@@ -194,13 +195,13 @@ def read_people(session: Any, day: date) -> list[tuple[str, str, Amounts]]:
     return [(person, name, Amounts(*had)) for person, name, *had in rows]
 
 
-def read_groups(session: Any) -> list[tuple[str, list[str]]]:
-    """Return the name of each group with the keys of its members."""
-    # One row for each group: a hub has far fewer of them than members.
-    keys = func.aggregate_strings(PersonKey.key, ",")
-    query = _join_groups(select(orm.Group.name, keys).select_from(PersonKey))
-    rows = session.execute(query.group_by(orm.Group.name))
-    return [(group, members.split(",")) for group, members in rows]
+def read_groups(session: Any) -> dict[str, list[str]]:
+    """Return the keys of the members of each group, by the group's name."""
+    query = _join_groups(select(orm.Group.name, PersonKey.key).select_from(PersonKey))
+    found: dict[str, list[str]] = defaultdict(list)
+    for group, person in session.execute(query):
+        found[group].append(person)
+    return found
 
 
 def _list_sums() -> list[Any]:

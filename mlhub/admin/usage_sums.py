@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 from mlhub.admin.usage import Amounts, add_up, read_groups, read_people
@@ -34,22 +34,21 @@ class Sums:
             people[person, name] = known + amounts if known else amounts
         return Sums(people, {**self.days, day: add_up([amounts for _, _, amounts in rows])})
 
-    @cached_property
-    def names(self) -> Mapping[str, Amounts]:
-        """What was had by all who have had a name."""
+    def add_up_names(self) -> Mapping[str, Amounts]:
+        """Add up what was had by all who have had a name."""
         found: dict[str, Amounts] = {}
         for (_, name), amounts in self.people.items():
             found[name] = found[name] + amounts if name in found else amounts
         return found
 
-    def add_up_groups(self, groups: Iterable[tuple[str, list[str]]]) -> Mapping[str, Amounts]:
-        """Add up what members of groups had; ``groups`` are names with keys of people."""
+    def add_up_groups(self, groups: Mapping[str, list[str]]) -> Mapping[str, Amounts]:
+        """Add up what members of groups had; ``groups`` are keys of people by name."""
         people: dict[str, Amounts] = {}
         for (person, _), amounts in self.people.items():
             people[person] = people[person] + amounts if person in people else amounts
         found = {
             group: [people[person] for person in members if person in people]
-            for group, members in groups
+            for group, members in groups.items()
         }
         return {group: add_up(amounts) for group, amounts in found.items() if amounts}
 
@@ -112,7 +111,9 @@ class Listed:
 def list_sums(session: Any, listing: Listing, past: Sums, today: date) -> Listed:
     """Return who had what in the past and today. A group's sum is that of who is in it now."""
     sums = past.add_day(today, read_people(session, today))
-    found = sums.add_up_groups(read_groups(session)) if listing.by == "group" else sums.names
+    found = (
+        sums.add_up_groups(read_groups(session)) if listing.by == "group" else sums.add_up_names()
+    )
     search = listing.search.lower()
     rows = [(name, had) for name, had in found.items() if search in name.lower()]
     rows.sort(key=lambda row: row[0])
