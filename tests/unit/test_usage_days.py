@@ -65,6 +65,19 @@ def test_a_day_grows_by_each_look_and_days_without_anything_are_there_too(sessio
     assert read_days(session, Whose(name="bob"), MONDAY, MONDAY) == {MONDAY: Amounts()}
 
 
+def test_a_minute_of_many_people_is_written_in_as_many_statements_as_that_of_one(session):
+    names = [f"person-{number}" for number in range(30)]
+    people = [(add_person(session, name).id, (name, Amounts(1))) for name in names]
+    statements = []
+    listen = event.listens_for(session.get_bind(), "after_cursor_execute")
+    listen(lambda *of: statements.append(of[2]))
+    for counted in (people[:1], people, people):
+        statements.clear()
+        add_to_day(session, MONDAY, dict(counted))
+        assert len(statements) <= 4  # whose, which are there, those that are, those that are not
+    assert read_days(session, Whose(), MONDAY, MONDAY)[MONDAY].hours == 61
+
+
 def test_whoever_has_a_name_later_does_not_see_what_somebody_had_before(session):
     former = add_person(session, "ann")
     add_to_day(session, MONDAY, {former.id: ("ann", Amounts(5))})
