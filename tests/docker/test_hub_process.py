@@ -10,7 +10,6 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from ipaddress import IPv4Network
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from mlhub.backends.docker.container import PREVIOUS
 from mlhub.identity import Identity
 from tests.support.at_hand import make_hub_name
 from tests.support.engine import LABEL, POOL
+from tests.support.hub_container import find_bridge_gateway
 from tests.support.ports import find_free_port
 from tests.support.registry import build
 
@@ -121,26 +121,24 @@ class HubProcess:
         self.wait_for(lambda: not self.server(user), f"{user} has stopped", seconds=20)
 
 
-def make_hub_process(folder, image, client, wait_for):
+def make_hub_process(folder, image, wait_for):
     # Workspaces reach this hub on the host by the address of the engine's default bridge.
-    config = client.api.inspect_network("bridge")["IPAM"]["Config"][0]
-    gateway = config.get("Gateway") or str(next(IPv4Network(config["Subnet"]).hosts()))
-    return HubProcess(folder, make_hub_name(), image, gateway, wait_for)
+    return HubProcess(folder, make_hub_name(), image, find_bridge_gateway(), wait_for)
 
 
 @pytest.fixture
-def hub_process(tmp_path, image, client, wait_for):
+def hub_process(tmp_path, image, wait_for):
     """A hub of the test's own, which it may kill."""
-    hub = make_hub_process(tmp_path, image, client, wait_for)
+    hub = make_hub_process(tmp_path, image, wait_for)
     yield hub
     hub.end()
     print(hub.read_log())
 
 
 @pytest.fixture(scope="module")
-def steady_hub(tmp_path_factory, image, client, wait_for):
+def steady_hub(tmp_path_factory, image, wait_for):
     """A hub that runs, for tests that only use it, each with people of its own."""
-    hub = make_hub_process(tmp_path_factory.mktemp("hub"), image, client, wait_for)
+    hub = make_hub_process(tmp_path_factory.mktemp("hub"), image, wait_for)
     hub.start()
     yield hub
     hub.end()

@@ -16,7 +16,7 @@ import pytest
 import requests
 
 from tests.support.framings import METHODS, make_framings, send_with_next
-from tests.support.hub_container import Hub, HubMaker, docker
+from tests.support.hub_container import Hub, HubMaker, find_bridge_gateway
 from tests.support.wire import Echo, list_processes
 
 SCHEMES = pytest.mark.parametrize(
@@ -373,10 +373,7 @@ def test_bodies_that_stall_are_few_and_end_and_do_not_reach_the_hub(hub):
 
 @pytest.mark.full
 def test_bodies_of_many_addresses_together_have_an_end_too(make_brief_hub):
-    bridge = docker(
-        "network", "inspect", "--format", "{{(index .IPAM.Config 0).Gateway}}", "bridge"
-    )
-    hub = make_brief_hub(MLHUB_TRUSTED_PROXIES=f"{bridge}/32")
+    hub = make_brief_hub(MLHUB_TRUSTED_PROXIES=f"{find_bridge_gateway()}/32")
     head = "POST /hub/api/users HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n"
     stalled = []
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import subprocess
@@ -9,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +66,16 @@ def docker(*words: str, check: bool = True, timeout: float = 120) -> str:
     if check and result.returncode:
         raise AssertionError(f"docker {' '.join(words)}: {result.stderr}")
     return result.stdout.strip() if check else (result.stdout + result.stderr).strip()
+
+
+def find_bridge_gateway() -> str:
+    """Return this machine's address in the engine's default bridge, which an engine that made it
+    itself does not name.
+    """
+    (config,) = json.loads(
+        docker("network", "inspect", "--format", "{{json .IPAM.Config}}", "bridge")
+    )[:1]
+    return config.get("Gateway") or str(next(IPv4Network(config["Subnet"]).hosts()))
 
 
 @dataclass(frozen=True)
