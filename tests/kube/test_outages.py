@@ -91,8 +91,11 @@ def test_workspaces_and_connections_outlive_a_part_of_the_cluster(people, ann, w
     assert [each["restartCount"] for each in list_containers(people)] == [0] * 2
     # The hub sees what happens again: a new start, and a stop.
     server = f"after-{program}"
+    # 400: it is on its way, by a call before whose answer nobody waited for.
     wait_for(
-        lambda: ask(people, f"/hub/api/users/bob/servers/{server}", "POST", b"{}") in (201, 202),
+        lambda: (
+            ask(people, f"/hub/api/users/bob/servers/{server}", "POST", b"{}") in (201, 202, 400)
+        ),
         "a server is started",
         60,
     )
@@ -202,4 +205,5 @@ def test_a_workspace_that_is_gone_is_told_within_ten_seconds(people, wait_for):
     people.start_workspace("carol")
     people.kubectl("delete", "pod", f"ws-{people.name}--carol", "--grace-period=0", "--force")
     wait_for(lambda: not is_ready(people, "carol"), "the hub knows", 10)
-    assert ask(people, "/user/carol/api") in (404, 424, 503)
+    assert ask(people, "/user/carol/api") != 200
+    assert ask(people, "/user/ann/api") == 200
