@@ -41,6 +41,8 @@ class Removals:
 
     def __init__(self):
         self.client, self.pool = docker.from_env(timeout=120), ThreadPoolExecutor(1)
+        # Else each call reads the environment, while a test in the other thread changes it.
+        self.client.api.trust_env = False
         self.begun = []
 
     def begin(self):
