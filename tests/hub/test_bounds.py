@@ -226,10 +226,8 @@ def test_who_asks_and_takes_nothing_of_the_answer_is_cut_off(hub, wait_for):
         connection.sendall(b"GET /hub/static/js/admin-react.js HTTP/1.1\r\nHost: hub\r\n\r\n" * 20)
 
         def is_held() -> bool:
-            return any(
-                f":{port:04X} 01 " in line
-                for line in Path("/proc/net/tcp").read_text().splitlines()
-            )
+            ends = f":{hub.hub_port:04X} 0100007F:{port:04X} 01 "  # the hub's, the client's
+            return ends in Path("/proc/net/tcp").read_text()
 
         wait_for(is_held, "the connection is there")
         wait_for(lambda: not is_held(), "the hub's end of it is gone", 20)
