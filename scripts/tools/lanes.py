@@ -81,16 +81,19 @@ def plan(names: Sequence[str]) -> list[list[Job]]:
     engine, cluster, side, pure = (
         [job for job in jobs if job.folder in folders] for folders in LANES
     )
-    # What of the contract asks no cluster goes first, while the cluster may still be compiled.
+    waiting: list[Job] = []
+    # What of the contract asks no cluster goes first, while the cluster may still be compiled. What
+    # asks it mostly waits for pods, beside all others.
     if CONTRACT in cluster:
-        halves = [CONTRACT._replace(keyword=keyword) for keyword in (NO_CLUSTER, ON_CLUSTER)]
-        cluster = [
-            *(half._replace(name=f"contract ({half.keyword})") for half in halves),
-            *(job for job in cluster if job != CONTRACT),
-        ]
+        without, on_cluster = (
+            CONTRACT._replace(name=f"contract ({keyword})", keyword=keyword)
+            for keyword in (NO_CLUSTER, ON_CLUSTER)
+        )
+        cluster = [without, *(job for job in cluster if job != CONTRACT)]
+        waiting = [on_cluster]
     first, second = split(pure)
     # Half of the unit tests are over long before anything else, and what follows mostly waits.
-    return [lane for lane in (engine, cluster, [*first, *side], second) if lane]
+    return [lane for lane in (engine, cluster, [*first, *side], second, waiting) if lane]
 
 
 def split(jobs: list[Job]) -> list[list[Job]]:

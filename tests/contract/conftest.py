@@ -3,6 +3,8 @@
 import secrets
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import nullcontext
 from http.server import ThreadingHTTPServer
 
 import docker
@@ -18,8 +20,16 @@ from tests.support.at_hand import HubAtHand
 from tests.support.cluster import Cluster, KubernetesHub
 from tests.support.elsewhere import Refusal, lead_elsewhere
 from tests.support.engine import DockerHub, build_workspace_image, remove_leftovers
+from tests.support.local_cluster import held_cluster
 from tests.support.strangers import DockerStrangers, KubernetesStrangers, Strangers
 from tests.support.workspace_files import DockerFiles, Files, KubernetesFiles
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Keep whoever ends parts of the cluster, in the lane beside, waiting until a test is over."""
+    with held_cluster() if "kubernetes" in item.name else nullcontext():
+        return (yield)
 
 
 @pytest.fixture(scope="session")
