@@ -79,6 +79,40 @@ def test_files_come_back_with_modes_and_links(serve):
     assert describe(second) == describe(first)
 
 
+def test_folders_in_folders_come_back_however_deep_they_are(serve):
+    begin, ask = serve
+    place = begin("first")
+    depth = 1_200
+    deepest = "/".join("d" * depth)
+    for end in range(1, 2 * depth, 2):
+        (place / deepest[:end]).mkdir()
+    (place / deepest / "words").write_text("forty-two")
+    archive = ask("GET")[1]
+    second = begin("second")
+    try:
+        assert ask("PUT", [archive]) == (204, b"")
+        assert (second / deepest / "words").read_text() == "forty-two"
+    finally:
+        for each in (place, second):  # too deep for whoever tidies up
+            (each / deepest / "words").unlink(missing_ok=True)
+            os.removedirs(each / deepest)
+
+
+def test_a_pipe_in_the_place_of_a_file_is_waited_for_by_nobody(serve, monkeypatch):
+    begin, ask = serve
+    place = begin("only")
+    (place / "file").write_text("words")
+    os.mkfifo(place / "pipe")
+    as_file = tarfile.TarFile.gettarinfo
+
+    def see_it_before(tar, path, name):
+        return as_file(tar, path if not path.endswith("/pipe") else f"{place}/file", name)
+
+    monkeypatch.setattr(tarfile.TarFile, "gettarinfo", see_it_before)
+    with tarfile.open(fileobj=io.BytesIO(ask("GET")[1])) as tar:
+        assert tar.getnames() == ["volume", "volume/file"]
+
+
 def test_nobody_without_the_token_reads_or_writes(serve):
     begin, ask = serve
     place = begin("only")

@@ -8,6 +8,7 @@ token, one at a time, and ends by itself where nobody asks.
 import hmac
 import io
 import os
+import stat
 import sys
 import tarfile
 from contextlib import suppress
@@ -61,6 +62,11 @@ class Unchunked(io.RawIOBase):
         if self.left == 0:
             self.source.readline()
         return len(data)
+
+
+def open_at_once(path: str, flags: int) -> int:
+    """Open a file without waiting for anybody: a pipe may be in its place by now."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 class Exactly:
@@ -119,25 +125,35 @@ class Files(BaseHTTPRequestHandler):
         self.end_headers()
 
     def add(self, tar: tarfile.TarFile, path: str, name: str) -> None:
-        """Add a file, or a folder with what it holds; what is gone by now is left out."""
+        """Add a file, or a folder with what it holds, however deep."""
+        left = [(path, name)]
+        while left:
+            path, name = left.pop()
+            below = sorted(self.add_one(tar, path, name), reverse=True)
+            left += [(f"{path}/{each}", f"{name}/{each}") for each in below]
+
+    def add_one(self, tar: tarfile.TarFile, path: str, name: str) -> list[str]:
+        """Add one file, link or folder; return the names in a folder. What is gone by now, or is
+        something else, is left out.
+        """
         try:
             member = tar.gettarinfo(path, name)
             if member is None:  # a socket
-                return
+                return []
             if member.isreg():
-                with open(path, "rb") as file:
-                    tar.addfile(member, Exactly(file, member.size))
-                return
-            names = sorted(os.listdir(path)) if member.isdir() else []
-        except FileNotFoundError:
-            return
+                with open(path, "rb", opener=open_at_once) as file:
+                    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                        tar.addfile(member, Exactly(file, member.size))
+                return []
+            names = os.listdir(path) if member.isdir() else []
+        except (FileNotFoundError, NotADirectoryError):
+            return []
         except PermissionError:
             if name == "volume/lost+found":  # of the file system's own
-                return
+                return []
             raise
         tar.addfile(member)
-        for each in names:
-            self.add(tar, f"{path}/{each}", f"{name}/{each}")
+        return names
 
     def is_known(self) -> bool:
         """Return True if whoever asks has the token; else they are told."""
