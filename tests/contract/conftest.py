@@ -1,6 +1,5 @@
 """One hub at hand for each backend, so that one suite judges all of them alike."""
 
-import secrets
 import sys
 import threading
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from tests.support.cluster import Cluster, KubernetesHub
 from tests.support.elsewhere import Refusal, lead_elsewhere
 from tests.support.engine import DockerHub, build_workspace_image, remove_leftovers
 from tests.support.local_cluster import held_cluster
+from tests.support.names import make_hub_name
 from tests.support.strangers import DockerStrangers, KubernetesStrangers, Strangers
 from tests.support.workspace_files import DockerFiles, Files, KubernetesFiles
 
@@ -57,7 +57,7 @@ def namespace(cluster):
 
 @pytest.fixture
 def hub_name():
-    return "t" + secrets.token_hex(2)
+    return make_hub_name()
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,7 @@ from tests.support.at_hand import HubAtHand
 from tests.support.engine import LABEL, DockerHub, remove_leftovers
 from tests.support.interleavings import Interleavings
 from tests.support.mortal_hub import MortalHub
+from tests.support.names import make_hub_name
 
 ANYTHING = {
     "deadline": None,
@@ -33,7 +34,8 @@ def in_memory(tmp_path):
         def make_hub(self):
             folder = tmp_path / secrets.token_hex(4)
             folder.mkdir()
-            at_hand = HubAtHand("fake/workspace:1", "t" + secrets.token_hex(2), FakeSpawner)
+            MemoryBackend.backends.clear()  # some hub before may have had the same name
+            at_hand = HubAtHand("fake/workspace:1", make_hub_name(), FakeSpawner)
             return MortalHub(at_hand, folder)
 
         def publish(self):
@@ -57,7 +59,7 @@ def on_the_engine(tmp_path, image):
         def make_hub(self):
             folder = tmp_path / secrets.token_hex(4)
             folder.mkdir()
-            at_hand = DockerHub(image, "t" + secrets.token_hex(2))
+            at_hand = DockerHub(image, make_hub_name())
             at_hand.spawner.stop_seconds = 1
             at_hand.spawner.pull_policy = "never"  # no registry is asked for a newer image
             # Of another hub, under the names of ours.

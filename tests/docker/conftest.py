@@ -13,8 +13,8 @@ import pytest
 
 from mlhub.backends.docker.engine import Engine
 from mlhub.backends.docker.spawner import MLHubDockerSpawner
-from tests.support.at_hand import make_hub_name
 from tests.support.engine import RUN, DockerHub, Removals, build_workspace_image, remove_leftovers
+from tests.support.names import make_hub_name
 from tests.support.registry import Registry
 
 

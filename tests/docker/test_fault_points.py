@@ -17,9 +17,9 @@ from mlhub.backends.docker import previous
 from mlhub.cleanup.plan import Task
 from mlhub.identity import LABEL_ORIGIN, LABEL_USER
 from mlhub.workspaces import due_stops
-from tests.support.at_hand import make_hub_name
 from tests.support.engine import LABEL, DockerHub, eventually, make_tar
 from tests.support.mortal_hub import MortalHub
+from tests.support.names import make_hub_name
 
 # Longer than it takes, on a machine that has much else to do.
 SECONDS = 30

@@ -16,9 +16,9 @@ import pytest
 
 from mlhub.backends.docker.container import PREVIOUS
 from mlhub.identity import Identity
-from tests.support.at_hand import make_hub_name
 from tests.support.engine import LABEL, POOL
 from tests.support.hub_container import find_bridge_gateway
+from tests.support.names import make_hub_name
 from tests.support.ports import find_free_port
 from tests.support.registry import build
 

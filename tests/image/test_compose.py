@@ -14,6 +14,7 @@ import pytest
 
 from tests.support.certificates import make_pair
 from tests.support.hub_container import CONFIG, IMAGE, ROOT, RUN, Hub, docker, list_source_mounts
+from tests.support.names import make_hub_name
 
 pytestmark = pytest.mark.full
 POSTGRES = "mlhub-test-postgres:latest"
@@ -30,7 +31,7 @@ class Project:
 
     def __init__(self, way: str, folder: Path, wait_for: Callable[..., Any]) -> None:
         self.way, self.folder = way, folder
-        self.name = "t" + secrets.token_hex(2)
+        self.name = make_hub_name()
         (folder / "config.py").write_text(CONFIG + DATABASE)
         (folder / "extra.json").write_text(json.dumps(self.make_extra()))
         subnet = f"192.168.{secrets.randbelow(100) + 100}.0/28"

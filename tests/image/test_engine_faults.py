@@ -6,7 +6,6 @@ import contextlib
 import fcntl
 import itertools
 import os
-import secrets
 import selectors
 import signal
 import socket
@@ -26,6 +25,7 @@ from tests.support.hub_container import (
     docker,
     list_source_mounts,
 )
+from tests.support.names import make_hub_name
 from tests.support.own_engine import OwnEngine, load_image, run_engine
 from tests.support.wire import is_answered
 
@@ -142,7 +142,7 @@ def own_engine(wait_for: Callable[..., Any]) -> Iterator[OwnEngine]:
 
 def start_hub(engine: OwnEngine, folder: Path, wait_for: Callable[..., Any], config: str) -> Hub:
     """Start a hub on the second engine, which starts it again whenever that is started."""
-    name = "t" + secrets.token_hex(2)
+    name = make_hub_name()
     file = folder / "config.py"
     file.write_text(config)
     # The second engine is alone in its network: the port is free, and the same after each restart.

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import http.cookiejar
 import re
-import secrets
 import subprocess
 import urllib.error
 import urllib.parse
@@ -17,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.hub_container import CONFIG, RUN, TEST_IMAGE, Hub, docker
+from tests.support.names import make_hub_name
 
 pytestmark = pytest.mark.full
 PACKAGES = ("jupyterhub-nativeauthenticator==0.0.7", "bcrypt==5.0.0", "onetimepass==1.0.1", "six")
@@ -69,7 +69,7 @@ def old_data(old_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture(scope="module")
 def taken_over(make_hub, old_data: Path) -> Iterator[Hub]:
     """Return a hub that goes on with it, and with what stood on the engine."""
-    name = f"t{secrets.token_hex(2)}"
+    name = make_hub_name()
     network = f"{name}-veteran"
     docker("network", "create", *make_labels(name, ""), network)
     for server in SERVERS:

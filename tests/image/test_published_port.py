@@ -27,6 +27,7 @@ from tests.support.hub_container import (
     list_source_mounts,
 )
 from tests.support.knocking import knocking
+from tests.support.names import make_hub_name
 
 pytestmark = pytest.mark.full
 PEOPLE_OF_EACH = 10
@@ -63,7 +64,7 @@ def in_two_projects_of_compose(tmp_path: Path, wait_for: Any) -> Iterator[list[H
         folder = tmp_path / f"{prefix}{secrets.token_hex(2)}"
         folder.mkdir()
         (folder / "config.py").write_text(CONFIG)
-        name = "t" + secrets.token_hex(2)
+        name = make_hub_name()
         mounts = list_source_mounts()[1::2]
         hub = {
             "image": IMAGE,

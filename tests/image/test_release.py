@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import re
-import secrets
 import shlex
 import shutil
 import subprocess
@@ -20,6 +19,7 @@ import pytest
 
 from tests.support.hub_container import CONFIG, ROOT, RUN, Hub, docker
 from tests.support.kernels import run_cell, start_kernel
+from tests.support.names import make_hub_name
 from tests.support.own_engine import OwnEngine, run_engine
 from tests.support.registry import Registry
 
@@ -116,7 +116,7 @@ async def test_a_machine_without_a_network_is_given_all_it_needs(
     printed = run(SCRIPTS / "load", folder, KUBECONFIG="/nowhere")
     command = next(line for line in printed.splitlines() if line.startswith("docker run "))
     assert command in (ROOT / "README.md").read_text()
-    name = f"t{secrets.token_hex(2)}"
+    name = make_hub_name()
     (tmp_path / "config.py").write_text(re.sub(r"c\.Spawner\.image = .*", "", CONFIG))
     given = ["--env", f"HUB_NAME={name}"]
     given += ["--volume", f"{tmp_path}/config.py:/resources/jupyterhub_user_config.py:ro"]

@@ -4,12 +4,12 @@ and each key opens one workspace.
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
 
 import pytest
 
 from tests.support.hub_container import CONFIG, TEST_IMAGE, Hub, HubMaker, docker
+from tests.support.names import make_hub_name
 from tests.support.ssh_client import KEYED, Person, ensure_images, read_audit
 
 KEYED_CONFIG = CONFIG + f"""
@@ -52,7 +52,7 @@ def kept_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def on_hub(make_hub: HubMaker, kept_file: Path) -> Hub:
     """Return a hub where the site has switched both kinds of other keys on."""
     ensure_images()
-    name = "t" + secrets.token_hex(2)
+    name = make_hub_name()
     return make_hub(
         LABELED_CONFIG,
         mounts=(f"{kept_file}:/etc/ssh/authorized_keys_cache:ro",),

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.at_hand import make_hub_name
 from tests.support.cluster import Cluster, KubernetesHub
 from tests.support.helm_release import ReleaseMaker
+from tests.support.names import make_hub_name
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from mlhub.identity import Identity
-from tests.support.at_hand import make_hub_name
 from tests.support.cluster import KubernetesHub, read_pod, write
+from tests.support.names import make_hub_name
 
 OPTIONS = {
     "cpu_limit": 0.5,

@@ -2,20 +2,11 @@
 
 from __future__ import annotations
 
-import secrets
-import string
-
 from jupyterhub import orm
 from jupyterhub.objects import Hub
 from jupyterhub.roles import assign_default_roles, create_role, get_default_roles
 from jupyterhub.user import User
 from traitlets.config import Config
-
-
-def make_hub_name() -> str:
-    """Make a name that no other hub of the tests has; Docker's interfaces take five characters."""
-    letters = string.ascii_lowercase + string.digits
-    return "t" + "".join(secrets.choice(letters) for _ in range(4))
 
 
 class HubAtHand:

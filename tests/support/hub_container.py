@@ -14,6 +14,7 @@ from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
+from tests.support.names import make_hub_name
 from tests.support.rest import RestClient
 from tests.support.started_tool import TOOL
 
@@ -234,7 +235,7 @@ class HubMaker:
         """Start a hub with this user config and environment; ``data`` replaces the words that mount
         its volume.
         """
-        name = environment.pop("HUB_NAME", "t" + secrets.token_hex(2))
+        name = environment.pop("HUB_NAME", make_hub_name())
         file = self.new_folder("config") / "jupyterhub_user_config.py"
         file.write_text(config)
         words = [

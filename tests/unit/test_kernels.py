@@ -12,7 +12,8 @@ from mlhub.backends.fake import FakeSpawner
 from mlhub.cleanup import kernels
 from mlhub.cleanup.kernels import ANSWER_BYTES, has_busy_kernel
 from mlhub.options.images import WEB, ImageSettings
-from tests.support.at_hand import HubAtHand, make_hub_name
+from tests.support.at_hand import HubAtHand
+from tests.support.names import make_hub_name
 
 OK = b"HTTP/1.1 200 OK\r\n"
 PIECE = b" " * 65536

@@ -20,7 +20,8 @@ from mlhub.tools.pages import Place, read_place
 from mlhub.tools.ports import Found, name_ports
 from mlhub.tools.ways import Ways
 from mlhub.workspaces.holder import LABEL_PERSON
-from tests.support.at_hand import HubAtHand, make_hub_name
+from tests.support.at_hand import HubAtHand
+from tests.support.names import make_hub_name
 from tests.support.ports import find_free_port
 
 
