@@ -92,6 +92,8 @@ def test_no_frames_and_no_packets_of_its_own_making_leave_a_workspace(people):
 
 def test_a_key_opens_its_owners_workspace_and_no_other_target(people, eve, bob):
     own, other, name = pod(people, "eve"), pod(people, "bob"), people.name
+    # By its SSH name one waits until a workspace's sshd is there, by a jump one does not.
+    assert [each.run(each.alias, "true").returncode for each in (eve, bob)] == [0, 0]
     assert "SSH-2.0-OpenSSH" in eve.knock(f"{own}:2222").stdout
     assert "SSH-2.0-OpenSSH" in bob.knock(f"{other}:2222").stdout
     for target in (
