@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import html
 import re
 
 import pytest
+
+from tests.support.warnings_of_pages import read_warnings
 
 POLICY = """
 everyone:
@@ -62,26 +63,14 @@ def sign_in(hub, admin):
     return begin
 
 
-def read_warnings(answer):
-    """Return {server: sentence} of the warnings on a page."""
-    found = re.findall(
-        r'class="[^"]*mlhub-expiry" role="status" data-server-name="([^"]*)">(.*?)</div>',
-        answer.text,
-        re.DOTALL,
-    )
-    return {
-        name: " ".join(html.unescape(re.sub("<[^>]*>", " ", text)).split()) for name, text in found
-    }
-
-
 def test_the_home_page_warns_and_says_how_long_is_left_and_what_comes_then(hub, admin, sign_in):
     browser = sign_in("ann", server="work")
-    (sentence,) = read_warnings(browser.get("/hub/home")).values()
+    (sentence,) = read_warnings(browser.get("/hub/home"), "expiry").values()
     assert re.match("“work” expires in 48 hours, on 20[0-9 :-]* UTC .", sentence)
     assert "Then it is stopped, and its data moves to the trash." in sentence
     assert "bring it back from there for 14 days" in sentence
     lasting = sign_in("leo", groups=("lasting",))
-    assert read_warnings(lasting.get("/hub/home")) == {}
+    assert read_warnings(lasting.get("/hub/home"), "expiry") == {}
 
 
 def test_the_pages_of_a_workspace_warn_of_that_one_alone_and_only_its_owner(hub, admin, sign_in):
@@ -89,14 +78,14 @@ def test_the_pages_of_a_workspace_warn_of_that_one_alone_and_only_its_owner(hub,
     sign_in("bob", server="other")
     admin.stop("bob")
     hub.wait_until(lambda: not admin.get_server("bob")["pending"], "it has stopped", 10)
-    assert set(read_warnings(browser.get("/hub/home"))) == {"", "other"}
-    assert set(read_warnings(browser.get("/hub/spawn/bob"))) == {""}
+    assert set(read_warnings(browser.get("/hub/home"), "expiry")) == {"", "other"}
+    assert set(read_warnings(browser.get("/hub/spawn/bob"), "expiry")) == {""}
     stopped = browser.get("/hub/user/bob/lab")
     assert stopped.status_code == 424
-    assert set(read_warnings(stopped)) == {""}
+    assert set(read_warnings(stopped, "expiry")) == {""}
     boss = sign_in("boss", groups=("lasting",))
-    assert read_warnings(boss.get("/hub/spawn/bob")) == {}
-    assert read_warnings(boss.get("/hub/user/bob/lab")) == {}
+    assert read_warnings(boss.get("/hub/spawn/bob"), "expiry") == {}
+    assert read_warnings(boss.get("/hub/user/bob/lab"), "expiry") == {}
 
 
 def test_an_owner_extends_as_far_as_the_policy_lets_without_javascript(hub, admin, sign_in):
@@ -114,7 +103,7 @@ def test_an_owner_extends_as_far_as_the_policy_lets_without_javascript(hub, admi
         assert again.status_code == 400, days
     answer = browser.submit("/hub/extend?server=work", {**fields, "days": "4"}, to="/hub/extend")
     assert answer.url.endswith("/hub/home")
-    assert read_warnings(answer) == {}
+    assert read_warnings(answer, "expiry") == {}
     left = admin.get("users/cem/servers/work/workspace").json()["remaining_seconds"]
     assert 3.9 * 86_400 < left <= 4 * 86_400
 
@@ -145,7 +134,7 @@ def test_nobody_extends_somebody_elses_or_by_a_form_without_its_token(hub, admin
 def test_what_has_expired_is_said_to_have(hub, admin, sign_in):
     browser = sign_in("gus")
     assert hub.browser().post("/hub/past", params={"user": "gus"}).status_code == 200
-    (sentence,) = read_warnings(browser.get("/hub/home")).values()
+    (sentence,) = read_warnings(browser.get("/hub/home"), "expiry").values()
     assert sentence.startswith("The default workspace has expired on 2001-09-09")
     assert "It is stopped soon, and its data moves to the trash." in sentence
     assert "It has expired." in browser.get("/hub/extend").text

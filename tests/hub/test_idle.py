@@ -4,12 +4,12 @@ before, and keep it.
 
 from __future__ import annotations
 
-import html
 import re
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.support.warnings_of_pages import read_warnings
 from tests.support.websockets import is_open, open_websocket
 
 POLICY = """
@@ -143,18 +143,6 @@ def look(hub):
     assert hub.browser().post("/hub/look").ok
 
 
-def read_warnings(answer):
-    """Return {server: sentence} of the warnings on a page."""
-    found = re.findall(
-        r'class="[^"]*mlhub-stop" role="status" data-server-name="([^"]*)">(.*?)</div>',
-        answer.text,
-        re.DOTALL,
-    )
-    return {
-        name: " ".join(html.unescape(re.sub("<[^>]*>", " ", text)).split()) for name, text in found
-    }
-
-
 def test_each_is_stopped_by_the_rules_of_their_own_groups_and_nothing_is_lost(hub, admin, begin):
     begin("ann", 3 * HOUR)
     begin("bob", 3 * HOUR, groups=("patient",))
@@ -272,7 +260,7 @@ def test_whatever_a_workspace_answers_about_its_kernels_or_not_it_is_stopped_in_
 
 def test_the_owner_is_warned_and_keeps_it_by_a_button_without_javascript(hub, admin, begin):
     browser = begin("kim", 2 * HOUR - 600)
-    (sentence,) = read_warnings(browser.get("/hub/home")).values()
+    (sentence,) = read_warnings(browser.get("/hub/home"), "stop").values()
     assert re.match("The default workspace is stopped in (9|10) minutes, because by then", sentence)
     assert "nobody has used it for 2 hours. Its files stay" in sentence
     stop = admin.get("users/kim/server/workspace").json()["stop"]
@@ -282,7 +270,7 @@ def test_the_owner_is_warned_and_keeps_it_by_a_button_without_javascript(hub, ad
     )
     answer = browser.submit("/hub/home", {"server": ""}, to="/hub/keep")
     assert answer.url.endswith("/hub/home")
-    assert read_warnings(answer) == {}
+    assert read_warnings(answer, "stop") == {}
     look(hub)
     assert is_ready(admin, "kim")
     kept = admin.get("users/kim/server/workspace").json()["stop"]["remaining_seconds"]
@@ -293,11 +281,11 @@ def test_the_owner_is_warned_and_keeps_it_by_a_button_without_javascript(hub, ad
 def test_what_is_too_old_is_told_and_cannot_be_kept(hub, admin, begin):
     browser = begin("lea", 8 * HOUR - 300, groups=("brief",))
     page = browser.get("/hub/home")
-    (sentence,) = read_warnings(page).values()
+    (sentence,) = read_warnings(page, "stop").values()
     assert "it has run for 8 hours, the longest it may" in sentence
     assert "Keep it running" not in sentence
     browser.post("/hub/keep", data={"_xsrf": browser.xsrf("/hub/ssh-keys"), "server": ""})
-    assert set(read_warnings(browser.get("/hub/home"))) == {""}
+    assert set(read_warnings(browser.get("/hub/home"), "stop")) == {""}
 
 
 def test_nobody_keeps_somebody_elses_or_by_a_form_without_its_token(hub, admin, begin):
@@ -313,7 +301,7 @@ def test_nobody_keeps_somebody_elses_or_by_a_form_without_its_token(hub, admin, 
 
 
 def test_what_is_used_often_enough_is_told_nothing(hub, begin):
-    assert read_warnings(begin("ola", HOUR).get("/hub/home")) == {}
+    assert read_warnings(begin("ola", HOUR).get("/hub/home"), "stop") == {}
 
 
 def test_explain_tells_the_limit_and_the_rule_behind_it(hub, admin):
