@@ -92,10 +92,9 @@ def compile_program(go: Path, target: Path, module: str, package: str) -> None:
     name, unfinished = target.name.rpartition("-")[0], target.with_name(f".{target.name}")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
-    # Two at a time and after everybody else: the machine stays usable, and memory suffices.
+    # Two at a time, so memory suffices.
     parallel = () if "-p=" in os.environ.get("GOFLAGS", "") else ("-p", "2")
     run(
-        "nice", "-n", "5",
         go, "build", *parallel, "-modcacherw", *FLAGS, "-ldflags", linker, "-o", unfinished / name,
         package,
         cwd=SOURCES / module, env=environment, log=CACHE / "build-cluster.log",
