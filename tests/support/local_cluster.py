@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import select
 import signal
 import subprocess
 import tempfile
@@ -34,7 +35,16 @@ def held_cluster(*, alone: bool = False) -> Iterator[None]:
 
 
 def kill(program: str) -> None:
-    os.kill(int((RUN / f"{program}.pid").read_text()), signal.SIGKILL)
+    """End one of the cluster's programs, and wait until it has ended: whoever brings the cluster
+    back would take one that is still on its way for running.
+    """
+    pid = int((RUN / f"{program}.pid").read_text())
+    ending = os.pidfd_open(pid)
+    try:
+        os.kill(pid, signal.SIGKILL)
+        assert select.select([ending], [], [], 30)[0], f"{program} does not end."
+    finally:
+        os.close(ending)
 
 
 def bring_back() -> None:
