@@ -3,11 +3,12 @@
  * relay PORT, with its key as one line of standard input; it goes on in the background once it listens. The head of each
  * connection's request tells with which key it comes and where it goes, in a line that goes no further:
  *
- *     X-MLHub-Relay: <port> <key>[ close| start| list]
+ *     X-MLHub-Relay: <port> <key>[ close| start| list| use]
  *
  * "close" becomes "Connection: close": whoever is behind a connection is told once. With "start" the hub sends a command of the
  * site's instead of a request, which is run where nothing listens at the port, and not while it runs; "list" is answered with
- * the ports at which anything listens, one a line. No other word of HTTP is read here.
+ * the ports at which anything listens, one a line, and "use" with what the kernel counts of this workspace. No other word of
+ * HTTP is read here.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -28,7 +29,7 @@ static char key[LONGEST_KEY + 2];
 /* What was read from one side and not yet written to the other. */
 struct side { int fd, is_over; size_t from, to; char *bytes; };
 /* The front, and the program, whose fd is -1 until the head was read. */
-struct pair { struct side front, program; int port, starts, lists, is_connected; time_t since; };
+struct pair { struct side front, program; int port, starts, is_connected; void (*tells)(int fd); time_t since; };
 static struct pair *pairs[PAIRS];
 
 static time_t now(void) {
@@ -68,6 +69,34 @@ static int is_key(const char *text, size_t size) {
   return !differs;
 }
 
+/* Tell what anything in the workspace listens at, whatever the address. */
+static void list_ports(int fd) {
+  static const char *const FILES[] = {"/proc/net/tcp", "/proc/net/tcp6"};
+  for (size_t at = 0; at < 2; at++) {
+    FILE *file = fopen(FILES[at], "re");
+    char line[256];
+    unsigned port, state;
+    while (file && fgets(line, sizeof line, file)) {
+      int found = sscanf(line, " %*d: %*[0-9A-Fa-f]:%x %*[0-9A-Fa-f]:%*x %x", &port, &state);
+      if (found == 2 && state == LISTENS) dprintf(fd, "%u\n", port);
+    }
+    if (file) fclose(file);
+  }
+}
+
+/* Tell what the kernel counts of this workspace, file by file: cgroups of the second version, and of the first. */
+static void tell_use(int fd) {
+  static const char *const FILES[] = {
+      "cpu.stat", "memory.current", "memory.stat", "cpuacct/cpuacct.usage", "memory/memory.usage_in_bytes", "memory/memory.stat"};
+  for (size_t at = 0; at < sizeof FILES / sizeof *FILES; at++) {
+    char path[64], line[256];
+    snprintf(path, sizeof path, "/sys/fs/cgroup/%s", FILES[at]);
+    FILE *file = fopen(path, "re");
+    while (file && fgets(line, sizeof line, file)) dprintf(fd, "%s %s", FILES[at], line);
+    if (file) fclose(file);
+  }
+}
+
 /* Read the line of ours, and take it out. Return 1, 0 while it may still come, -1 where it is none. */
 static int read_head(struct pair *pair) {
   struct side *front = &pair->front;
@@ -81,7 +110,7 @@ static int read_head(struct pair *pair) {
   char *mark = strchr(rest + 1, ' ');
   if (!is_key(rest + 1, mark ? (size_t)(mark - rest - 1) : strlen(rest + 1))) return -1;
   pair->starts = mark && !strcmp(mark, " start");
-  pair->lists = mark && !strcmp(mark, " list");
+  pair->tells = mark && !strcmp(mark, " list") ? list_ports : mark && !strcmp(mark, " use") ? tell_use : NULL;
   int closes = mark && !strcmp(mark, " close");
   *end = '\r';
   if (closes) {
@@ -100,21 +129,6 @@ static int connect_pair(struct pair *pair, int family) {
   if (pair->program.fd < 0 && family == AF_INET) return connect_pair(pair, AF_INET6);
   pair->is_connected = family == AF_INET ? 0 : -1;  /* below zero: nothing is left to try */
   return pair->program.fd >= 0;
-}
-
-/* Tell what anything in the workspace listens at, whatever the address. */
-static void list_ports(int fd) {
-  static const char *const FILES[] = {"/proc/net/tcp", "/proc/net/tcp6"};
-  for (size_t at = 0; at < 2; at++) {
-    FILE *file = fopen(FILES[at], "re");
-    char line[256];
-    unsigned port, state;
-    while (file && fgets(line, sizeof line, file)) {
-      int found = sscanf(line, " %*d: %*[0-9A-Fa-f]:%x %*[0-9A-Fa-f]:%*x %x", &port, &state);
-      if (found == 2 && state == LISTENS) dprintf(fd, "%u\n", port);
-    }
-    if (file) fclose(file);
-  }
 }
 
 static int finish_connecting(struct pair *pair) {
@@ -184,8 +198,8 @@ static int go_on(struct pair *pair, int front, int program) {
     if (!read_side(&pair->front)) return 0;
     int found = pair->port == NOWHERE ? read_head(pair) : 1;
     if (found < 1 || (pair->front.is_over && !pair->starts)) return !found && !pair->front.is_over;
-    if (pair->lists) {
-      list_ports(pair->front.fd);
+    if (pair->tells) {
+      pair->tells(pair->front.fd);
       return 0;
     }
     return (pair->starts && !pair->front.is_over) || connect_pair(pair, AF_INET);

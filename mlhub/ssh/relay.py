@@ -13,6 +13,8 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterable
 
+from mlhub.workspaces.measures import Use
+
 PORT = 2223
 
 
@@ -28,9 +30,11 @@ def list_keys(secret: bytes, user: str, server: str, people: Iterable[str]) -> l
     return list(dict.fromkeys(keys))
 
 
-def make_question(key: str) -> bytes:
-    """Make the request for the ports at which anything listens."""
-    return f"GET / HTTP/1.0\r\nX-MLHub-Relay: 1 {key} list\r\n\r\n".encode()
+def make_question(key: str, word: str = "list") -> bytes:
+    """Make the request for the ports at which anything listens, or, by the word "use", for what the
+    kernel counts of the workspace.
+    """
+    return f"GET / HTTP/1.0\r\nX-MLHub-Relay: 1 {key} {word}\r\n\r\n".encode()
 
 
 def read_ports(answer: bytes) -> list[int]:
@@ -38,6 +42,25 @@ def read_ports(answer: bytes) -> list[int]:
     words = answer.decode("ascii", "replace").split()
     found = {int(word) for word in words if word.isdecimal() and len(word) <= 5}
     return sorted(port for port in found if 1 <= port <= 65535)
+
+
+def read_use(answer: bytes) -> Use | None:
+    """Read what the kernel counts of a workspace, by either version of cgroups, from a relay's
+    answer, which whoever is inside may have written; None where it tells not all.
+
+    https://docs.kernel.org/admin-guide/cgroup-v2.html
+    """
+    lines = (line.rpartition(" ") for line in answer.decode("ascii", "replace").splitlines())
+    counts = {name: int(value) for name, _, value in lines if value.isdecimal() and len(value) < 20}
+    seconds = counts.get("cpu.stat usage_usec", 0) / 1e6
+    seconds = seconds or counts.get("cpuacct/cpuacct.usage", 0) / 1e9
+    for memory, cache in (
+        ("memory.current", "memory.stat inactive_file"),
+        ("memory/memory.usage_in_bytes", "memory/memory.stat total_inactive_file"),
+    ):
+        if memory in counts and seconds:
+            return Use(seconds, max(0, counts[memory] - counts.get(cache, 0)))
+    return None
 
 
 def make_start(port: int, key: str, command: str) -> bytes:

@@ -11,16 +11,15 @@ from collections.abc import Sequence
 from typing import Any
 
 from mlhub.backends.readiness import is_listening
+from mlhub.backends.relay import ANSWER_SECONDS, ask
 from mlhub.ssh.relay import PORT, make_question, make_start, read_ports
 from mlhub.workspaces.port import Address
 
 DIRECT = "direct"
 # A relay is asked to start a tool at most this often; it starts none whose command still runs.
 START_SECONDS = 5.0
-ANSWER_SECONDS = 5.0
 # Within it a relay says which key it takes; a request waits for that.
 LOOK_SECONDS = 1.0
-LONGEST_ANSWER = 64 * 1024
 
 
 class Ways:
@@ -46,7 +45,7 @@ class Ways:
         if not command:
             return f"relay:{key}"
         if self._is_due(Address(host, port)):
-            await _ask(relay, make_start(port, key, command))
+            await ask(relay, make_start(port, key, command))
         return f"starting:{key}"
 
     async def list_ports(self, host: str, keys: Sequence[str]) -> list[int]:
@@ -75,22 +74,6 @@ async def _ask_by(relay: Address, keys: Sequence[str], seconds: float) -> tuple[
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             for key in keys:
-                if answer := await _ask(relay, make_question(key)):
+                if answer := await ask(relay, make_question(key)):
                     return key, answer
     return keys[0], b""
-
-
-async def _ask(relay: Address, message: bytes) -> bytes:
-    """Send a message to a relay, and return its answer; b"" where there is no relay."""
-    with contextlib.suppress(OSError, TimeoutError):
-        async with asyncio.timeout(ANSWER_SECONDS):
-            reader, writer = await asyncio.open_connection(relay.host, relay.port)
-            try:
-                writer.write(message)
-                writer.write_eof()
-                return await reader.readexactly(LONGEST_ANSWER)
-            except asyncio.IncompleteReadError as answer:
-                return answer.partial
-            finally:
-                writer.close()
-    return b""

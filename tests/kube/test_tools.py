@@ -16,6 +16,11 @@ from tests.support.websockets import is_open, open_websocket
 PORT, INNER_PORT = 8501, 8503
 SECONDS = 5.0
 PEOPLE = ("nora", "nils")
+# Bytes that a container may not give back, by either version of cgroups.
+COUNTED = (
+    "cd /sys/fs/cgroup; cat memory.stat memory/memory.stat 2>/dev/null"
+    " | awk '/^(total_)?(anon|rss) /{ held = $2 } END { print held }'"
+)
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +118,18 @@ def test_exactly_those_who_may_enter_a_workspace_reach_its_ports(hub, port):
         assert status in (401, 403), (who, status)
         assert b"program" not in body, who
         assert not opens(hub, headers, path), who
+
+
+def test_what_a_pod_takes_is_told_without_any_right_of_the_hub_in_the_cluster(hub):
+    def look() -> list[list[float]]:
+        points = hub.api("GET", "users/nora/server/workspace/use")["points"]
+        return points if len(points) > 1 else []
+
+    at, cores, memory = hub.wait_for(look, "two looks", 60)[-1]
+    assert at > 0
+    assert cores >= 0
+    held = hub.execute(pod(hub, "nora"), "sh", "-c", COUNTED)
+    assert 0.5 * int(held) < memory < 2 * int(held)
 
 
 def test_no_spelling_leads_to_anothers_port(hub):

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from mlhub.ssh.relay import make_question, make_start, read_ports
+from mlhub.ssh.relay import make_question, make_start, read_ports, read_use
+from mlhub.workspaces.measures import Use
 from tests.support.ports import find_free_port
 
 KEY = "5" * 64
@@ -117,7 +118,7 @@ def test_a_request_with_the_key_is_led_on_without_the_line_that_told_of_it(relay
     ],
     ids=range(13),
 )
-@pytest.mark.parametrize("word", [b"", b" list", b" start"])
+@pytest.mark.parametrize("word", [b"", b" list", b" start", b" use"])
 def test_whoever_has_not_the_whole_key_is_told_nothing(relay, program, head, word):
     head = head.replace(b": 1 ", f": {program} ".encode()).replace(b"\r\nHost", word + b"\r\nHost")
     connection = socket.create_connection(("127.0.0.1", relay), 20)
@@ -131,6 +132,47 @@ def test_who_has_the_key_is_told_the_ports(relay, program):
     with connect(relay, make_question(KEY)) as connection:
         answer = b"".join(iter(lambda: connection.recv(1000), b""))
     assert {relay, program} <= set(read_ports(answer))
+
+
+def test_who_has_the_key_is_told_what_the_kernel_counts_and_nothing_else(relay):
+    with connect(relay, make_question(KEY, "use")) as connection:
+        answer = b"".join(iter(lambda: connection.recv(1000), b"")).decode()
+    told = {line.split()[0] for line in answer.splitlines()}
+    files = ("cpu.stat", "memory.current", "memory.stat", "cpuacct/cpuacct.usage")
+    files += ("memory/memory.usage_in_bytes", "memory/memory.stat")
+    assert told == {name for name in files if Path("/sys/fs/cgroup", name).exists()} != set()
+
+
+SECOND = """cpu.stat usage_usec 2500000
+cpu.stat user_usec 2000000
+memory.current 5000
+memory.stat anon 4000
+memory.stat inactive_file 700
+"""
+FIRST = """cpuacct/cpuacct.usage 1500000000
+memory/memory.usage_in_bytes 9000
+memory/memory.stat inactive_file 1
+memory/memory.stat total_inactive_file 2000
+"""
+
+
+@pytest.mark.parametrize(
+    ("answer", "use"),
+    [
+        (SECOND, Use(2.5, 4300)),
+        (FIRST, Use(1.5, 7000)),
+        (SECOND.replace(" 700", " 9999"), Use(2.5, 0)),  # counted a moment later
+        (SECOND.replace("memory.stat inactive_file 700\n", ""), Use(2.5, 5000)),
+        ("", None),
+        (SECOND.replace(" 5000", " -5000"), None),
+        (SECOND.replace(" 5000", " 5e3"), None),
+        (SECOND.replace(" 5000", " " + "9" * 30), None),
+        (SECOND.replace(" 2500000", ""), None),
+        ("\ufffd\0 1\n" * 50, None),
+    ],
+)
+def test_what_a_workspace_takes_is_read_by_either_version_of_cgroups(answer, use):
+    assert read_use(answer.encode()) == use
 
 
 def test_a_command_runs_once_it_is_whole_and_nothing_listens_there(

@@ -19,8 +19,8 @@ from mlhub.backends.inventory import LABEL_IMAGE
 from mlhub.backends.kubernetes import pods, spec
 from mlhub.backends.kubernetes.client import friendly_errors
 from mlhub.backends.kubernetes.names import seconds
-from mlhub.backends.kubernetes.ssh import KubernetesSshEntry
 from mlhub.backends.kubernetes.start import Start, Target
+from mlhub.backends.kubernetes.use import KubernetesUseMixin
 from mlhub.backends.kubernetes.volumes import CLAIM, NO_CLAIM, Claim, lead_claim
 from mlhub.backends.kubernetes.watch import WatchingKubeSpawner
 from mlhub.errors import ImageError, OptionsError, WorkspaceError
@@ -33,7 +33,7 @@ from mlhub.workspaces.port import ImageInfo
 from mlhub.workspaces.tokens import keep_server_token
 
 
-class MLHubKubernetesSpawner(KubernetesSshEntry, WatchingKubeSpawner):
+class MLHubKubernetesSpawner(KubernetesUseMixin, WatchingKubeSpawner):
     """Start workspaces as pods of a Kubernetes cluster."""
 
     has_own_address = True
