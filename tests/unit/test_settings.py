@@ -209,12 +209,13 @@ def test_several_wrong_variables_are_named_at_once():
     assert "START_SSH" in str(refusal.value)
 
 
-def test_a_secret_is_read_from_its_file(tmp_path: Path):
-    file = tmp_path / "password"
+@pytest.mark.parametrize("variable", ["MLHUB_ADMIN_PASSWORD", "SSL_KEY_PASSPHRASE"])
+def test_a_secret_is_read_from_its_file(tmp_path: Path, variable):
+    file = tmp_path / "secret"
     file.write_text("correct horse battery\n")
-    settings = read_settings({"MLHUB_ADMIN_PASSWORD_FILE": str(file)})
-    assert settings.mlhub_admin_password is not None
-    assert settings.mlhub_admin_password.get_secret_value() == "correct horse battery"
+    secret = getattr(read_settings({f"{variable}_FILE": str(file)}), variable.lower())
+    assert secret is not None
+    assert secret.get_secret_value() == "correct horse battery"
 
 
 def test_a_wrong_secret_is_not_shown():
