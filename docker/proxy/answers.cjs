@@ -20,6 +20,8 @@ const ORIGINS_HEADERS = [
     'nel', // sends reports about all requests of the origin to an address of one's choice
     'origin-agent-cluster',
     'report-to',
+    'sec-session-registration', // as the next was called at first
+    'secure-session-registration', // lets a browser hold up all requests of the origin (DBSC)
     'service-worker-allowed', // lets a script answer for pages elsewhere
     'strict-transport-security', // also for all other ports of this host name
 ];

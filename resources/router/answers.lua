@@ -22,6 +22,8 @@ local ORIGINS_HEADERS = {
     ["nel"] = true, -- sends reports about all requests of the origin to an address of one's choice
     ["origin-agent-cluster"] = true,
     ["report-to"] = true,
+    ["sec-session-registration"] = true, -- as the next was called at first
+    ["secure-session-registration"] = true, -- lets a browser hold up all requests of the origin (DBSC)
     ["service-worker-allowed"] = true, -- lets a script answer for pages elsewhere
     ["strict-transport-security"] = true, -- also for all other ports of this host name
 }

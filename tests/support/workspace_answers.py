@@ -16,6 +16,7 @@ ORIGIN_WIDE = {
         '{"group": "x", "max_age": 9999, "endpoints": [{"url": "https://mallory.example"}]}'
     ),
     "Alt-Svc": 'h3=":1"',
+    "Secure-Session-Registration": '(ES256);path="/user/mallory/x";challenge="y"',
 }
 # What is a program's own business.
 OWN = {
