@@ -34,7 +34,7 @@ from tornado.log import app_log
 FORM_BYTES = 128 * 1024
 FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 BODY_SECONDS = 30.0
-# What nginx lets through (resources/router/front.lua), and the few lines that it adds.
+# What nginx lets through (resources/front/heads.lua), and the few lines that it adds.
 HEADER_BYTES = 144 * 1024
 # Somebody who is told so may still send what they have begun; it is thrown away.
 REFUSED_BODY_SECONDS = 5.0

@@ -1,5 +1,6 @@
 -- A request's way: its route, the connection that it is sent over, its answer, its end.
 local balancer = require "ngx.balancer"
+local heads = require "front.heads"
 local answers = require "router.answers"
 local cookies = require "router.cookies"
 local open = require "router.open"
@@ -13,10 +14,6 @@ local M = {}
 local SWITCHING_PROTOCOLS = 101
 -- Of a workspace that is behind the check as a whole (mlhub/tools/access.py, resources/router/tools.lua).
 local NOWHERE = "http://127.0.0.1:1"
--- One line of a request's head, and all of it, which hub and configurable-http-proxy take as well. What is too large is
--- answered by the statuses that nginx itself has for it (nginx-locations.j2).
-local LINE_BYTES, HEAD_BYTES = 32 * 1024, 128 * 1024
-local ADDRESS_TOO_LARGE, HEAD_TOO_LARGE = 414, 494
 
 function M.begin(file)
     site.read(file)
@@ -51,31 +48,6 @@ local function drop_hidden_body()
     end
 end
 
--- HTTP/2 compresses a head: a few bytes may be many lines, and a cookie comes in pieces.
-local function measure_head()
-    local whole, longest = 0, 0
-    for name, values in pairs(ngx.req.get_headers(0, true)) do
-        for _, value in ipairs(type(values) == "table" and values or { values }) do
-            local line = #name + #value
-            whole, longest = whole + line, math.max(longest, line)
-        end
-    end
-    return whole, longest
-end
-
--- Return the status for a head that is too large, nothing for any other.
-local function judge_head(var, is_http2)
-    local length = tonumber(var.request_length)
-    if length <= LINE_BYTES and not is_http2 then
-        return nil
-    end
-    if #var.request_uri > LINE_BYTES then
-        return ADDRESS_TOO_LARGE
-    end
-    local whole, longest = measure_head()
-    return (math.max(length, whole) > HEAD_BYTES or longest > LINE_BYTES) and HEAD_TOO_LARGE or nil
-end
-
 -- Return prefix, generation and target of the request's route, or nothing.
 function M.find_route()
     local var, path = ngx.var, ngx.var.uri
@@ -88,10 +60,7 @@ end
 -- Say to nginx where the request goes: to this address of a target.
 function M.lead(prefix, generation, target, address)
     local var, ctx, is_http2 = ngx.var, ngx.ctx, ngx.req.http_version() >= 2
-    local status = judge_head(var, is_http2)
-    if status then
-        return ngx.exit(status)
-    end
+    heads.check(is_http2)
     if var.upgrade == "" and var.http_upgrade then
         -- nginx would let a server change the protocol all the same.
         ngx.req.clear_header("Upgrade")

@@ -150,6 +150,17 @@ def test_nginx_looks_up_routes_itself_where_nobody_asks_for_chp(tls):
         assert "router_" not in render({others: "true", "SSL_ENABLED": tls}, "nginx.conf.j2")
 
 
+@pytest.mark.parametrize("chp", ["true", "false"])
+def test_how_large_a_head_may_be_is_looked_at_whoever_looks_up_the_routes(chp):
+    text = render({"START_CHP": chp, "SSL_ENABLED": "true"}, "nginx.conf.j2")
+    word = "front.heads" if chp == "true" else "router.front"
+    look = f'access_by_lua_block {{ require("{word}").'
+    assert look in read_location(text, "/hub/")
+    assert text.count(look) == 2  # there, and in all the rest
+    # What does not fit is ended without a page, by HTTP/2.
+    assert "large_client_header_buffers 12 64k;" in text
+
+
 def test_addresses_in_additional_args_move_the_proxy_to_tcp():
     assert "server 127.0.0.1:8000" in render({"ADDITIONAL_ARGS": "--ip=0.0.0.0"}, "nginx.conf.j2")
 
