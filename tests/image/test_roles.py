@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.hub_container import IMAGE, RUN, Hub, docker, list_source_mounts
+from tests.support.hub_container import CONFIG, IMAGE, RUN, Hub, docker, list_source_mounts
 from tests.support.ssh_client import read_audit
 from tests.support.wire import is_answered, list_own_processes, list_processes
 
@@ -123,6 +123,27 @@ def assert_ssh_is_turned_away_and_http_still_works(hub: Hub) -> None:
 )
 def test_chp_runs_where_it_is_asked_for(make_brief_hub, environment, programs):
     assert check(make_brief_hub(start=False, **environment)) == programs
+
+
+# A proxy class of a site's, which starts a proxy itself.
+OWN_PROXY = """
+from jupyterhub.proxy import ConfigurableHTTPProxy
+class SitesProxy(ConfigurableHTTPProxy):
+    pass
+c.JupyterHub.proxy_class = SitesProxy
+c.SitesProxy.should_start = True
+"""
+
+
+def test_behind_nginx_a_proxy_of_the_sites_own_leads_to_hub_and_workspaces(make_brief_hub):
+    hub = make_brief_hub(CONFIG + OWN_PROXY, MLHUB_OTHER_PROXY="true")
+    assert list_programs(hub) == {"hub", "nginx", "sshd", "chp"}
+    # The hub has started it, not boot.
+    users = {entry["user"] for entry in list_processes(hub) if "http-proxy" in entry["command"]}
+    assert users == {61000}
+    hub.start_workspace("ann")
+    assert is_answered(hub.port, "/user/ann/api")
+    assert is_answered(hub.port, "/hub/login")
 
 
 def test_without_nginx_the_hub_works_through_the_proxys_own_port(make_brief_hub):

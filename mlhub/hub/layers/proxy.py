@@ -84,6 +84,8 @@ def wire(c: Config, settings: Settings) -> None:
     """Name our proxy where the site has no other, and bound what the hub waits for."""
     if not has_own(c):
         c.JupyterHub.proxy_class = "mlhub.hub.proxy.WatchedProxy"
+    # Of a proxy that the hub starts: where it may write, which its own folder is not.
+    c.ConfigurableHTTPProxy.setdefault("pid_file", str(settings.mlhub_run_dir / "hub/proxy.pid"))
     wire_client(c, settings)
 
 
