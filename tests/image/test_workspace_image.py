@@ -117,6 +117,16 @@ async def test_nobody_gets_in_without_the_token(server: Server) -> None:
         assert response.status == 403
 
 
+async def test_headers_may_be_as_large_as_the_hubs_front_lets_them_be(server: Server) -> None:
+    await server.wait()
+    large = {f"X-Large-{number}": "x" * 30_000 for number in range(4)}
+    async with (
+        server.session() as session,
+        session.get("/api/status", headers=large) as response,
+    ):
+        assert response.status == 200
+
+
 async def test_what_the_hub_should_tell_is_nothing_without_a_hub_and_for_nobody_else(
     server: Server,
 ) -> None:
