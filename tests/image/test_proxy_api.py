@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from http.client import HTTPConnection
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 import pytest
@@ -31,16 +32,25 @@ from tests.support.framings import (
 )
 from tests.support.front import kill_nginx, list_files, list_nginx, reload_nginx
 from tests.support.hub_container import Hub, docker
-from tests.support.proxied import Proxy, make_query, running_servers, saying
+from tests.support.proxied import Proxy, answering_once, make_query, running_servers, saying
 from tests.support.websockets import is_open, open_websocket
 from tests.support.wire import Echo
 from tests.support.workspace_answers import COOKIES, ORIGIN_WIDE, OWN
 
 TOKEN = "token-between-hub-and-proxy"
 ROLE = {"START_SSH": "false", "START_JHUB": "false", "CONFIGPROXY_AUTH_TOKEN": TOKEN}
+HUB = "http://mlhub:8083"
 KINDS = {
     "router": {"MLHUB_ROUTER": "true"},
-    "chp": {"START_CHP": "true", "ADDITIONAL_ARGS": "--ip=0.0.0.0 --api-ip=0.0.0.0"},
+    "chp": {
+        "START_CHP": "true",
+        "ADDITIONAL_ARGS": f"--ip=0.0.0.0 --api-ip=0.0.0.0 --default-target={HUB}",
+    },
+}
+# The same where people have host names of their own.
+KINDS_OF_HOSTS = {
+    f"{kind} of hosts": {**environment, "MLHUB_SUBDOMAIN_HOST": "http://hub.test"}
+    for kind, environment in KINDS.items()
 }
 PAUSE = threading.Event()  # never set
 MANY = pytest.mark.parametrize("many", [300, pytest.param(5000, marks=pytest.mark.full)])
@@ -49,7 +59,7 @@ MANY = pytest.mark.parametrize("many", [300, pytest.param(5000, marks=pytest.mar
 @pytest.fixture(scope="module", params=list(KINDS))
 def container(make_hub, request: pytest.FixtureRequest) -> Hub:
     """Return a container with one of the proxies."""
-    environment = {**ROLE, **KINDS[request.param]}
+    environment = {**ROLE, **{**KINDS, **KINDS_OF_HOSTS}[request.param]}
     return make_hub(socket=False, arguments=("--publish", "127.0.0.1::8001"), **environment)
 
 
@@ -79,9 +89,9 @@ def proxy(started: Proxy) -> Iterator[Proxy]:
     started.remove_all()
 
 
-def read_server(proxy: Proxy, path: str) -> str | None:
+def read_server(proxy: Proxy, path: str, **options: Any) -> str | None:
     """Return the name of the server that answers at a path; None where none does."""
-    answer = proxy.ask(path)
+    answer = proxy.ask(path, **options)
     return answer.json()["server"] if answer.status_code == 200 else None
 
 
@@ -266,6 +276,35 @@ def test_a_target_may_have_a_path(proxy, servers):
     assert proxy.ask("/services/site/x?y=1").json()["path"] == "/inner/services/site/x?y=1"
 
 
+@pytest.mark.parametrize("container", ["router"], indirect=True)
+def test_connections_to_a_workspace_are_kept_for_looks_and_for_nothing_else(proxy, servers):
+    proxy.add("/user/ann", servers["one"])
+
+    def count_connections(method: str, **options: object) -> int:
+        """Return over how many connections ten requests of ten clients came."""
+        answers = [proxy.ask("/user/ann/x", method, **options) for _ in range(10)]
+        return len({answer.json()["connection"] for answer in answers})
+
+    # Each of the two workers has its own.
+    assert count_connections("GET") <= 2
+    assert count_connections("GET", data=b"12345") == 10
+    assert count_connections("POST", data=b"12345") == 10
+
+
+@pytest.mark.parametrize("container", ["router"], indirect=True)
+def test_a_look_meets_no_end_of_a_connection_that_was_kept(proxy, servers):
+    gateway = urlsplit(servers["one"]).hostname
+    with answering_once(gateway) as (url, heard):
+        proxy.add("/user/ann", url)
+        assert {proxy.ask(f"/user/ann/{number}").status_code for number in range(20)} == {200}
+        # Some came over connections that ended just then, and were sent once more.
+        assert len(heard) > 20
+        began = len(heard)
+        for method in ("POST", "DELETE"):
+            assert proxy.ask("/user/ann/x", method).status_code == 200
+        assert len(heard) == began + 2
+
+
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_a_target_that_does_not_answer_gets_a_page_that_tries_again(proxy, method):
     proxy.add("/user/ann", "http://127.0.0.1:9")
@@ -331,6 +370,38 @@ def test_jupyterhubs_own_client_is_understood(proxy, servers):
         assert route["data"]["user"] == spec
         assert route["data"]["last_activity"]
     assert proxy.api("GET").json() == {}
+
+
+@pytest.mark.parametrize("container", list(KINDS_OF_HOSTS), indirect=True)
+def test_a_route_of_a_host_name_is_found_by_that_name_alone(proxy, servers):
+    client = ConfigurableHTTPProxy(
+        should_start=False, api_url=proxy.api_url, auth_token=TOKEN, host_routing=True
+    )
+    routes = {"hub.test/": "one", "ann.hub.test/user/ann/": "two"}
+
+    async def use() -> set[str]:
+        for spec, name in routes.items():
+            await client.add_route(spec, servers[name], {"user": name})
+        return set(await client.get_all_routes())
+
+    assert asyncio.run(use()) == routes.keys()
+    assert proxy.api("GET", "/ann.hub.test/user/ann").json()["host"] == "ann.hub.test"
+    places = {
+        ("hub.test", "/hub/login"): "one",
+        ("hub.test", "/user/ann/lab"): "one",
+        ("hub.test:8080", "/"): "one",
+        ("ann.hub.test", "/user/ann/lab"): "two",
+        ("ann.hub.test:8080", "/user/ann"): "two",
+        ("ann.hub.test", "/hub/login"): None,
+        ("ben.hub.test", "/user/ann/lab"): None,
+        ("annhub.test", "/user/ann/lab"): None,
+        ("ann.hub.test.evil.test", "/user/ann/lab"): None,
+        ("x", "/ann.hub.test/user/ann/lab"): None,
+    }
+    found = {
+        (host, path): read_server(proxy, path, headers={"Host": host}) for host, path in places
+    }
+    assert found == places
 
 
 def test_the_health_of_the_proxy_is_asked_where_chp_answers_it(proxy):
@@ -617,7 +688,9 @@ def test_a_reload_ends_nobody_who_has_begun_to_speak(container, proxy, servers, 
             assert json.loads(answer[1])["body"] == "12345", name
 
 
-def test_a_proxy_that_starts_anew_knows_no_routes(container, proxy, servers, wait_for):
+def test_a_proxy_that_starts_anew_knows_no_route_but_that_to_the_hub(
+    container, proxy, servers, wait_for
+):
     proxy.add("/user/ann", servers["one"])
     for mark in ("nginx: master", "configurable-http-proxy "):
         kill_nginx(container, mark)
@@ -630,6 +703,10 @@ def test_a_proxy_that_starts_anew_knows_no_routes(container, proxy, servers, wai
 
     wait_for(is_back, "it answers without the route", 30)
     container.wait_until_ready()
+    routes = proxy.api("GET").json()
+    hub = HUB if "START_CHP=true" in container.arguments else f"http://{container.name}:8083"
+    assert {spec: route["target"] for spec, route in routes.items()} == {"/": hub}
+    assert routes["/"].keys() == {"target", "last_activity"}
     proxy.add(quote("/user/ann"), servers["two"])
     assert read_server(proxy, "/user/ann/x") == "two"
 

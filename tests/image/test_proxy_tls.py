@@ -20,7 +20,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.support.certificates import HalfHello, make_pair, serial_of, serves
+from tests.support.certificates import HalfHello, make_pair, read_serial, serial_of, serves
 from tests.support.framings import RAW_ANSWERS, ask_twice, make_framings, send_with_next
 from tests.support.front import list_files, reload_nginx
 from tests.support.http2 import Http2
@@ -40,8 +40,18 @@ PATIENCE_SECONDS = 15
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return where the site's own certificate is."""
-    return make_pair(tmp_path_factory.mktemp("own") / "ssl")
+    """Return where the site's own certificate is, and beside it one for other names."""
+    folder = make_pair(tmp_path_factory.mktemp("own") / "ssl")
+    put_lab(folder)
+    return folder
+
+
+def put_lab(folder: Path) -> Path:
+    """Lay a new certificate for *.lab.test there, with its key in one file; return its pair."""
+    pair = make_pair(folder.parent / f"lab-{time.monotonic()}", name="*.lab.test")
+    both = (pair / "cert.key").read_bytes() + (pair / "cert.crt").read_bytes()
+    (folder / "lab.pem").write_bytes(both)
+    return pair
 
 
 @pytest.fixture(scope="module")
@@ -257,6 +267,21 @@ def change_certificate(container: Hub, folder: Path, wait_for: Callable[..., obj
         shutil.copyfile(fresh / name, folder / name)
     wait_for(lambda: serves(container, fresh), "the new certificate is served", 20)
     wait_for(lambda: all(serves(container, fresh) for _ in range(10)), "by every worker", 10)
+
+
+@pytest.mark.usefixtures("proxy")
+def test_each_name_is_shown_its_certificate_and_any_other_name_the_first(
+    container, folder, wait_for
+):
+    lab = put_lab(folder)
+    wait_for(
+        lambda: all(read_serial(container, "ann.lab.test") == serial_of(lab) for _ in range(10)),
+        "the new one is shown",
+        20,
+    )
+    assert read_serial(container, "BEN.Lab.Test") == serial_of(lab)
+    for name in ("mlhub.test", "stranger.test", "lab.test", "a.b.lab.test", None):
+        assert read_serial(container, name) == serial_of(folder), name
 
 
 @CROWDS

@@ -86,6 +86,7 @@ class Note(RequestHandler):
             "path": self.request.uri,
             "headers": {name.lower(): value for name, value in self.request.headers.get_all()},
             "body": self.request.body.decode(),
+            "connection": self.request.connection.context.address[1],
         }
         self.finish(json.dumps(asked))
 
@@ -185,4 +186,32 @@ def saying(
 
         threading.Thread(target=serve, daemon=True).start()
         yield f"http://{address}:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def answering_once(address: str) -> Iterator[tuple[str, list[bytes]]]:
+    """Run a server that answers the first request of a connection, says that it keeps it, and ends
+    it at the second; yield its URL, and what it is asked.
+    """
+    heard: list[bytes] = []
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+    def speak(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            if asked := connection.recv(65536):
+                heard.append(asked)
+                connection.sendall(answer)
+            if asked := connection.recv(65536):
+                heard.append(asked)
+
+    def serve() -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = server.accept()
+                threading.Thread(target=speak, args=(connection,), daemon=True).start()
+
+    with socket.create_server((address, 0)) as server:
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://{address}:{server.getsockname()[1]}", heard
         server.shutdown(socket.SHUT_RDWR)
