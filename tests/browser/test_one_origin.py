@@ -51,7 +51,7 @@ WAYS = {
     "embed": "framed('embed', 'src', '/hub/home')",
     "window": "opened('/hub/home')",
     "window with the API": "opened('/hub/api/users')",
-    "shared worker": "fromWorker()",
+    "shared worker": "fromWorker('worker.js')",
     "service worker for all of the origin": (
         "navigator.serviceWorker.register('everywhere.js', {scope: '/'}).then(it => it.scope)"
     ),
@@ -94,8 +94,8 @@ HELPERS = """
         await loaded;
         return (await fetch(path + "?ahead", {cache: "only-if-cached", mode: "same-origin"})).text();
     };
-    const fromWorker = () => new Promise(done => {
-        const worker = new SharedWorker("worker.js");
+    const fromWorker = script => new Promise(done => {
+        const worker = new SharedWorker(script);
         worker.port.onmessage = message => done(message.data);
         worker.onerror = () => done("");
     });
@@ -160,7 +160,7 @@ def keep(hub: Any, name: str, body: str, kind: str = "text/html", **headers: str
     ).raise_for_status()
 
 
-def attempt(page: Any, ways: dict[str, str]) -> dict[str, str]:
+def attempt(page: Any, ways: dict[str, str], addresses: list[str] = ADDRESSES) -> dict[str, str]:
     """Try ways to what is the hub's, all at once; return what each brought, of those that brought
     something.
     """
@@ -171,7 +171,7 @@ def attempt(page: Any, ways: dict[str, str]) -> dict[str, str]:
         const taken = Object.entries({{{tries}}}).map(async ([name, way]) => [name, await take(way)]);
         return Object.fromEntries(await Promise.all(taken));
     }}"""  # noqa: E501
-    brought = page.evaluate(script, ADDRESSES)
+    brought = page.evaluate(script, addresses)
     assert brought.keys() == ways.keys()
     return {name: found[0] for name, text in brought.items() if (found := LOOT.search(text))}
 
@@ -185,6 +185,25 @@ def test_no_page_of_a_workspace_gets_what_is_the_hubs(hub, admin):
                 headers: {'X-XSRFToken': token, 'Content-Type': 'application/json'}}).then(answer => answer.status)"""  # noqa: E501
             admin.page.evaluate(script, token[1])
     assert (sorted(loot), hub.api("GET", "users/mallory").get("admin", False)) == ([], False)
+
+
+def test_each_way_works_to_a_page_that_is_no_secret(hub, admin):
+    """What finds nothing above is able to find something."""
+    shown = '<!DOCTYPE html><p>xsrf_token: "shown"'
+    own = "/user/mallory/kept/shown"
+    keep(hub, "shown", shown, **{"Cache-Control": "max-age=600"})
+    keep(hub, "events", 'data: {"progress": 1}\n\n', "text/event-stream")
+    keep(hub, "own-worker.js", WORKER.replace("/hub/home", own), "text/javascript")
+    ways = {
+        name: re.sub(r"/hub/[\w/]+", own, way).replace("'worker.js'", "'own-worker.js'")
+        for name, way in WAYS.items()
+    }
+    ways["events"] = "fromEvents('/user/mallory/kept/events')"
+    ways["WebSocket"] = "fromSocket('/user/mallory/socket')"
+    # Its own address, and nothing above it, is what a service worker may answer for.
+    del ways["service worker for all of the origin"]
+    page = admin.visit("/user/mallory/kept/page")
+    assert sorted(attempt(page, ways, [own])) == sorted(ways)
 
 
 def test_neither_history_nor_cookies_of_its_own_let_a_page_act_for_its_visitor(hub, admin):

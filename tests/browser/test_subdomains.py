@@ -17,6 +17,7 @@ from playwright.sync_api import expect
 
 from tests.support.hub_container import CONFIG
 from tests.support.ports import find_free_port
+from tests.support.tool_program import start_tool
 
 JUPYTER = "mltooling/mlhub-workspace:latest"
 FRAMED = """
@@ -25,6 +26,12 @@ c.JupyterHub.tornado_settings = \
 c.Authenticator.admin_users = {{"boss"}}
 c.Spawner.workspace_images = [c.Spawner.image, "{jupyter}"]
 """
+OPEN_SOCKET = """address => new Promise(done => {
+    const socket = new WebSocket(address);
+    socket.onopen = () => done("open");
+    socket.onerror = () => done("closed");
+})"""
+PORT = 8501
 FETCH = "path => fetch(path, {credentials: 'include'}).then(answer => answer.text()).catch(String)"
 
 
@@ -107,6 +114,41 @@ def test_a_person_works_at_a_host_name_of_their_own_where_jupyterlab_tells_of_a_
     expect(ann.page.get_by_role("heading", name="Sign in")).to_be_visible()
     assert ann.page.url.startswith(site.url)
     assert ann.list_complaints() == []
+
+
+def test_a_page_elsewhere_opens_no_websocket_to_its_visitors_jupyterlab(hub, site, open_window):
+    hub.start_workspace("bob")
+    eve = open_window(site)
+    eve.sign_in("eve")
+    eve.page.wait_for_url("**/hub/home")
+    assert eve.call("POST", "users/eve/server", {"image": JUPYTER})[0] in (201, 202)
+    eve.visit("/hub/spawn-pending/eve")
+    own = f"http://eve.hub.localhost:{hub.port}/user/eve"
+    eve.page.wait_for_url(f"{own}/lab*", wait_until="commit")
+    eve.wait_in_lab(".jp-LauncherCard")
+    address = f"{own.replace('http', 'ws', 1)}/api/events/subscribe"
+    # The twin: their own page, with the same cookies.
+    assert eve.page.evaluate(OPEN_SOCKET, address) == "open"
+    eve.page.goto(f"http://bob.hub.localhost:{hub.port}/user/bob/")
+    assert eve.page.evaluate(OPEN_SOCKET, address) == "closed"
+
+
+def test_ports_of_workspaces_are_for_those_who_may_enter(hub, site, open_window, wait_for):
+    hub.start_workspace("dora")
+    start_tool(f"ws-{hub.name}--dora", PORT, "dora's program", wait_for)
+    tool = f"http://dora.hub.localhost:{hub.port}/user/dora/tools/{PORT}/"
+    dora, carl = open_window(site), open_window(site)
+    for name, person in (("dora", dora), ("carl", carl)):
+        person.sign_in(name)
+        person.page.wait_for_url("**/hub/home")
+        person.page.goto(tool)
+    expect(dora.page.locator("body")).to_contain_text("dora's program")
+    assert dora.page.url == tool
+    # The hub's own host name has no ports.
+    dora.page.goto(f"{site.url}/user/dora/tools/{PORT}/")
+    expect(dora.page.locator("body")).to_contain_text("dora's program")
+    assert dora.page.url.startswith(tool)
+    expect(carl.page.get_by_text("Ask dora to share it")).to_be_visible()
 
 
 def test_the_hub_is_not_answered_at_the_host_name_of_a_workspace(hub):

@@ -14,6 +14,7 @@ READ_SAVED_OUTPUT = """async wanted => {
 }"""  # noqa: E501
 
 
+READ_PROTOCOL = "() => performance.getEntriesByType('navigation')[0].nextHopProtocol"
 LAUNCHER = '.jp-LauncherCard[data-category="Notebook"]'
 # What JupyterLab's first load may take on the wire.
 LAB_BYTES = 1_800_000
@@ -89,6 +90,8 @@ def start_and_work(hub, me, code: str) -> None:
     page.wait_for_url("**/user/admin/lab*", wait_until="commit")
     me.wait_in_lab(LAUNCHER)
     assert 500_000 < sum(loaded) < LAB_BYTES
+    # What the page came by; its WebSockets have connections of their own beside it.
+    assert page.evaluate(READ_PROTOCOL) == ("h2" if scheme == "https" else "http/1.1")
     run_cell(me, "print(6 * 7)", "42")
     channels = [
         url for url in me.sockets if re.search(r"/user/admin/api/kernels/[^/]+/channels", url)
