@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
@@ -49,6 +50,9 @@ _NAMED = [
     ("POST", rf"share/{_PERSON}{_MORE}", "share"),
     ("POST", rf"share-link/{_PERSON}{_MORE}", "make a link to share"),
     ("POST", rf"unshare/{_PERSON}{_MORE}", "take back a share"),
+    ("POST", rf"share-port/{_PERSON}{_MORE}", "share a port"),
+    ("POST", rf"api/users/{_PERSON}/{_SERVER}/port-shares", "share a port"),
+    ("DELETE", rf"api/users/{_PERSON}/{_SERVER}/port-shares/\d+", "take back a share"),
     ("POST", r"accept-share", "accept a share"),
     ("POST", r"admin/announcement", "announce"),
     ("POST", rf"ssh-access/{_PERSON}{_MORE}", "hand out SSH"),
@@ -80,7 +84,9 @@ ENTER = re.compile(r"api/oauth2/authorize|tools")
 
 @dataclass(frozen=True)
 class Event:
-    """What a person or a service did or tried to do; ``about`` is the person whom it concerns."""
+    """What a person or a service did or tried to do; ``about`` is the person whom it concerns,
+    ``told`` what else the record has of it.
+    """
 
     name: str
     by: str | None = None
@@ -88,6 +94,7 @@ class Event:
     server: str | None = None
     path: str | None = None
     service: str | None = None
+    told: Mapping[str, Any] = field(default_factory=dict)
 
 
 def read_event(handler: Any, hub_prefix: str) -> Event | None:
@@ -108,7 +115,8 @@ def read_event(handler: Any, hub_prefix: str) -> Event | None:
             name = "delete a server" if name == "stop" and _removes(handler) else name
             about = found.get("user") or getattr(handler, "concerns", "")
             about = about or _find_subject(handler, name) or by
-            return Event(name, by, about, found.get("server"), service=service)
+            told = getattr(handler, "told", {})
+            return Event(name, by, about, found.get("server"), service=service, told=told)
     if ENTER.fullmatch(path):
         return _read_entry(handler, by)
     if request.method not in CHANGING:
@@ -148,7 +156,7 @@ def _read_entry(handler: Any, by: str | None) -> Event | None:
     row = getattr(handler, "entered", None) or _find_entered(handler)
     if by is None or row is None or row[0] == by:
         return None
-    return Event("enter", by, row[0], row[1] or None)
+    return Event("enter", by, row[0], row[1] or None, told=getattr(handler, "told", {}))
 
 
 def _find_entered(handler: Any) -> Any:

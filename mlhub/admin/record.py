@@ -20,6 +20,8 @@ from typing import Any
 from mlhub.audit import AuditLog, Clock, write_moment
 
 FILE = "audit/hub.jsonl"
+# Where a record names a person; "to" is whom something was given to.
+_PEOPLE = ("by", "about", "to")
 LINE_BYTES = 2**16  # no record is longer
 _END_BYTES = 2 * LINE_BYTES
 BLOCK_BYTES = 4 * LINE_BYTES
@@ -151,7 +153,7 @@ def _read_backwards(
             record = _parse(line) if mark in line else None
             if record is None or record.get("at", "") < first:
                 continue
-            if person is None or person in (record.get("by"), record.get("about")):
+            if person is None or person in (record.get(key) for key in _PEOPLE):
                 yield record
 
 

@@ -52,6 +52,7 @@ class Recorder:
             status=handler.get_status(),
             source=handler.request.remote_ip,
             left_out=self._strangers.take_suppressed(),
+            **event.told,
         )
 
 

@@ -5,7 +5,7 @@ A workspace asks who somebody is when a WebSocket is opened, and never again, an
 whose the proxy does not know. So it ends all of that workspace, once the workspace has forgotten
 what the hub said before: who may come in opens theirs again, as JupyterLab does by itself, and
 kernels and terminals go on. The same ends what is open at the ports of a workspace when the policy
-closes them.
+closes them, or somebody loses one of them.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from sqlalchemy import event
 from mlhub.signin.authorization import is_authorized
 from mlhub.ssh.access import may_access
 from mlhub.ssh.access_changes import watch_memberships
-from mlhub.tools.access import OPENED, has_tools
+from mlhub.tools.access import OPENED, find_port_end, has_tools
 from mlhub.workspaces.belief import BELIEF_SECONDS, UNKNOWN_BELIEF_SECONDS
+from mlhub.workspaces.port_sharing import PortShare, list_triples
 from mlhub.workspaces.spawner import find_workspace
 
 MARGIN_SECONDS = 0.3
@@ -35,6 +36,7 @@ class Guests:
         self.app = app
         self.is_due = True
         self._let_in: set[tuple[int, int]] = set()  # (server, person) by a share
+        self._let_in_ports: set[tuple[int, int, int]] = set()  # (server, person, port)
         self._turned_away: set[tuple[int, int]] = set()  # who came by a browser
         self._revoked: list[tuple[str, int]] = []  # (OAuth client, person) of tokens
         self._endings: dict[int, asyncio.TimerHandle] = {}
@@ -57,7 +59,8 @@ class Guests:
 
     def _notice(self, session: Any, *_: Any) -> None:
         self.is_due |= any(
-            isinstance(row, orm.Share) for row in (*session.new, *session.dirty, *session.deleted)
+            isinstance(row, orm.Share | PortShare)
+            for row in (*session.new, *session.dirty, *session.deleted)
         )
         for row in session.deleted:
             if (
@@ -89,18 +92,26 @@ class Guests:
             self._wait(server, 0.0, [])
         shared = self._list_shared(running)
         came = self._list_who_came(running)
+        triples = list_triples(self.app.db, running)
         pairs = shared | came | self._let_in
-        people = {row.id: row for row in self._find_people({person for _, person in pairs})}
+        numbers = {person for _, person in pairs} | {person for _, person, _ in triples}
+        people = {row.id: row for row in self._find_people(numbers)}
+        ports = {each for each in triples if await self._may_use(running, people, *each)}
+        at_ports = {(server, person) for server, person, _ in ports}
         barred = set()
         for pair in pairs:
             if not await self._may_enter(running, people, *pair):
                 barred.add(pair)
             await asyncio.sleep(0)  # each asks the database; others come in between
-        lost = (self._let_in & barred) | ((came & barred) - self._turned_away)
-        servers = {server for server, _ in lost} | self._find_opened(running, revoked, shared)
+        strangers = (came & barred) - at_ports
+        lost = (self._let_in & barred) | (strangers - self._turned_away)
+        servers = {server for server, _ in lost}
+        servers |= {server for server, _, _ in self._let_in_ports - ports}
+        servers |= self._find_opened(running, revoked, shared | at_ports)
         for server in servers:
             self._schedule(server)
-        self._let_in, self._turned_away = shared - barred, came & barred
+        self._let_in, self._turned_away = shared - barred, strangers
+        self._let_in_ports = ports
 
     def _find_closed(self, running: dict[int, Any]) -> list[int]:
         """Find the workspaces whose ports were open to somebody, and are closed now."""
@@ -165,6 +176,14 @@ class Guests:
         return may_access(row, spawner.user.name, spawner.name) and await is_authorized(
             self.app.authenticator, row
         )
+
+    async def _may_use(
+        self, running: dict[int, Any], people: dict[int, Any], server: int, person: int, port: int
+    ) -> bool:
+        row = people.get(person)
+        if row is None:
+            return False
+        return bool(await find_port_end(self.app.authenticator, row, running[server], port))
 
     def _find_opened(
         self, running: dict[int, Any], revoked: list[tuple[str, int]], shared: set[tuple[int, int]]

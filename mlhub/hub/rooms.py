@@ -31,6 +31,8 @@ from mlhub.ssh import pages as ssh_pages
 from mlhub.ssh.startup import open_bastion, tell_names
 from mlhub.tools import check as tools_check
 from mlhub.tools import pages as tools_pages
+from mlhub.tools import sharing_api as tools_sharing_api
+from mlhub.tools import sharing_pages as tools_sharing_pages
 from mlhub.workspaces import (
     action_pages,
     extension,
@@ -112,7 +114,14 @@ ROOMS = (
         ],
         start_bastion,
     ),
-    Room([*tools_check.HANDLERS, *tools_pages.HANDLERS]),
+    Room(
+        [
+            *tools_check.HANDLERS,
+            *tools_pages.HANDLERS,
+            *tools_sharing_pages.HANDLERS,
+            *tools_sharing_api.HANDLERS,
+        ]
+    ),
     Room([*record_pages.HANDLERS, *workspaces_pages_of_admin.HANDLERS], open_record),
     Room(usage_pages.HANDLERS, start_counting),
     Room(doctor_pages.HANDLERS),

@@ -50,6 +50,7 @@ BUILT_IN = Rule.model_validate(
         "ssh": True,
         "tools": True,
         "sharing": False,
+        "port_sharing": False,
         "idle": {"timeout": UNLIMITED, "max_age": UNLIMITED},
     }
 )

@@ -116,6 +116,13 @@ class Rule(StrictModel):
             " already goes on until that ends or is taken back."
         ),
     )
+    port_sharing: Flag | None = Field(
+        default=None,
+        description=(
+            "Whether people may open single ports of their workspaces to others, for a time. Holds"
+            " at once, also for what is shared already."
+        ),
+    )
     idle: IdleRule | None = Field(
         default=None,
         description=(

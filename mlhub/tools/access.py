@@ -1,16 +1,22 @@
 """Which workspaces have their ports behind the hub's check, and who gets there.
 
-Invariants: as by SSH, whoever may enter a workspace reaches its ports, and nobody else.
+Invariants: as by SSH, whoever may enter a workspace reaches its ports. Somebody else reaches a port
+that its owner has shared with them, and no other one.
 """
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from sqlalchemy.orm import object_session
+
 from mlhub.signin.authorization import is_authorized
 from mlhub.ssh.access import may_access
+from mlhub.tools.ports import OURS
 from mlhub.workspaces import tools
+from mlhub.workspaces.port_sharing import find_end, may_share_ports
 from mlhub.workspaces.spawner import find_workspace
 
 # Keys of what is said of a route (resources/router/tools.lua).
@@ -35,6 +41,28 @@ async def may_come_in(authenticator: Any, person: Any, spawner: Any) -> bool:
     if not may_access(person, spawner.user.name, spawner.name):
         return False
     return await is_authorized(authenticator, person)
+
+
+def is_programs_own(spawner: Any, port: int) -> bool:
+    """Return True if a port is a program's: not that of the workspace's own server, whose part is
+    the whole of it, nor of what the hub brings.
+    """
+    server = spawner.server
+    return port not in OURS and not (server is not None and port == server.port)
+
+
+async def find_port_end(
+    authenticator: Any, person: Any, spawner: Any, port: int | None
+) -> datetime | None:
+    """Return until when a port of a workspace is open to a person (``orm.User``) because it is
+    shared with them; None where it is not.
+    """
+    if port is None or not is_programs_own(spawner, port) or not may_share_ports(spawner):
+        return None
+    end = find_end(object_session(person), person, spawner.orm_spawner, port)
+    if end is None or not await is_authorized(authenticator, person):
+        return None
+    return end
 
 
 def note_opened(settings: dict[str, Any], spawner: Any) -> None:

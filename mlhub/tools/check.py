@@ -20,6 +20,7 @@ from tornado import web
 
 from mlhub.quantities import parse_port
 from mlhub.tools.access import (
+    find_port_end,
     find_start_command,
     has_tools,
     is_at_its_route,
@@ -63,7 +64,7 @@ class CheckHandler(MLHubAPIHandler):
         spawner, port = self._find_spawner(), self._read_port()
         if port is None and not is_web(spawner):
             raise web.HTTPError(403, "This workspace checks by itself who is there.")
-        known = await self._recognize(spawner, port is None or has_tools(spawner))
+        known = await self._recognize(spawner, port)
         with self.friendly_errors():
             is_there = await is_at_its_route(spawner)
         if not is_there:
@@ -95,20 +96,34 @@ class CheckHandler(MLHubAPIHandler):
             raise web.HTTPError(503, "This workspace is not running, or not yet.")
         return spawner
 
-    async def _recognize(self, spawner: Any, is_open: bool) -> Known:
-        asking: Any = self.current_user
-        if asking is not None:
-            scope = f"access:servers!server={spawner.user.name}/{spawner.name}"
-            if not is_open or not self.has_scope(scope):
-                raise web.HTTPError(403, "This token opens no port of this workspace.")
-            kind, token = "token" if isinstance(asking, User) else "service", self.get_token()
-            return Known(kind, asking.name, token.expires_at if token is not None else None)
+    async def _recognize(self, spawner: Any, port: int | None) -> Known:
+        is_open = port is None or has_tools(spawner)
+        if self.current_user is not None:
+            return await self._recognize_token(self.current_user, spawner, port, is_open)
         row = find_row(self, spawner)
         if row is None:
             raise web.HTTPError(401, "Nobody is known who asks for this port.")
-        if not is_open or not await may_come_in(self.authenticator, row.user, spawner):
-            raise web.HTTPError(403, "This person reaches no port of this workspace.")
-        return Known("cookie", row.user.name, row.expires_at)
+        if is_open and await may_come_in(self.authenticator, row.user, spawner):
+            return Known("cookie", row.user.name, row.expires_at)
+        end = await find_port_end(self.authenticator, row.user, spawner, port)
+        if end is None:
+            raise web.HTTPError(403, "This person does not reach this port of this workspace.")
+        return Known("cookie", row.user.name, min(row.expires_at, end))
+
+    async def _recognize_token(
+        self, asking: Any, spawner: Any, port: int | None, is_open: bool
+    ) -> Known:
+        token, is_person = self.get_token(), isinstance(asking, User)
+        expires_at = token.expires_at if token is not None else None
+        if is_open and self.has_scope(f"access:servers!server={spawner.user.name}/{spawner.name}"):
+            return Known("token" if is_person else "service", asking.name, expires_at)
+        # No scope names a port: it takes a token with all that its owner may.
+        end = None
+        if is_person and token is not None and "inherit" in token.scopes:
+            end = await find_port_end(self.authenticator, asking.orm_user, spawner, port)
+        if end is None:
+            raise web.HTTPError(403, "This token does not open this port of this workspace.")
+        return Known("token", asking.name, min(expires_at or end, end))
 
 
 HANDLERS: list[tuple[Any, ...]] = [(r"/api/mlhub/tools", CheckHandler)]

@@ -5,7 +5,7 @@ for the workspace itself. It names a row of the hub's tokens, so it ends with wh
 person signs out, stops the workspace, or takes the row back on the page of tokens.
 
 Invariants: the cookie is no token. Nobody was told the row's token, and whoever gets hold of the
-cookie reaches the ports of one workspace and nothing else.
+cookie reaches the ports of one workspace, as far as that person does, and nothing else.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from jupyterhub import orm
 from jupyterhub.utils import url_escape_path, url_path_join, utcnow
 from tornado.web import decode_signed_value
 
+from mlhub.ssh.access import may_access
 from mlhub.tools.access import is_web
 
 COOKIE = "mlhub-tools"
@@ -40,7 +41,7 @@ def open_session(handler: Any, spawner: Any) -> None:
     if row is None:
         token = orm.APIToken.new(
             user=person,
-            scopes=[f"access:servers!server={spawner.user.name}/{spawner.name}"],
+            scopes=_list_scopes(person, spawner),
             note=f"Tools at {make_path(spawner)}",
             session_id=session_id,
             client_id=spawner.oauth_client_id,
@@ -61,6 +62,12 @@ def find_row(handler: Any, spawner: Any) -> Any:
         if name == COOKIE and (row := _read(handler, value.strip('"'), spawner)) is not None:
             return row
     return None
+
+
+def _list_scopes(person: Any, spawner: Any) -> list[str]:
+    # Whoever has only a port of it holds no scope that names the workspace.
+    owner, server = spawner.user.name, spawner.name
+    return [f"access:servers!server={owner}/{server}"] if may_access(person, owner, server) else []
 
 
 def _find_own_row(db: Any, person: Any, spawner: Any, session_id: str) -> Any:

@@ -5,7 +5,9 @@ answers are no news.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from types import MappingProxyType
 from typing import Any
 
 from jupyterhub.apihandlers.base import APIHandler
@@ -25,6 +27,8 @@ class MLHubHandler(BaseHandler):
     max_body_bytes = MAX_BODY_BYTES
     # Answers that anybody may cause as often as they like, or that tell nothing new.
     quiet_statuses: frozenset[int] = frozenset()
+    # What the record tells of a request beside what its address says.
+    told: Mapping[str, Any] = MappingProxyType({})
 
     async def prepare(self) -> None:
         """Refuse a large body before anything reads it."""

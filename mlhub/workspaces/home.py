@@ -26,6 +26,7 @@ from mlhub.policy.quota import Reservation
 from mlhub.policy.usage import Bar
 from mlhub.quantities import format_number
 from mlhub.web.handlers import MLHubAPIHandler
+from mlhub.workspaces.port_sharing import list_received_ports
 from mlhub.workspaces.server_names import is_slug, suggest_name
 from mlhub.workspaces.sharing import list_received, shows_sharing
 from mlhub.workspaces.spawner import find_workspace
@@ -204,6 +205,7 @@ class HomeMixin(BaseHandler):
                 no_more=no_more,
                 bars=bars,
                 received=list_received(user, self.users),
+                received_ports=list_received_ports(user, self.users),
                 allow_named_servers=self.allow_named_servers,
                 named_server_limit_per_user=limit,
                 is_full=0 < limit <= len(names),

@@ -19,9 +19,12 @@ from typing import Any
 from jupyterhub import orm
 from jupyterhub.utils import utcnow
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import object_session
+from tornado import web
 
 from mlhub.errors import MLHubError, WorkspaceError
 from mlhub.quantities import parse_days
+from mlhub.workspaces.port_sharing import PortShare, list_given_ports, may_share_ports
 from mlhub.workspaces.spawner import find_workspace
 
 MOST_DAYS = 365
@@ -67,7 +70,9 @@ def may_be_shared(spawner: Any) -> bool:
 def shows_sharing(spawner: Any) -> bool:
     """Return True if its owner has something to do on the page that shares a workspace."""
     row = spawner.orm_spawner
-    return may_be_shared(spawner) or bool(row.shares or row.share_codes)
+    if may_be_shared(spawner) or may_share_ports(spawner):
+        return True
+    return bool(row.shares or row.share_codes or list_given_ports(object_session(row), row))
 
 
 def can_share(handler: Any, owner: str, server: str) -> bool:
@@ -77,6 +82,16 @@ def can_share(handler: Any, owner: str, server: str) -> bool:
     """
     own = ("access:servers", "servers") if handler.current_user.name == owner else ("shares",)
     return all(handler.has_scope(f"{scope}!server={owner}/{server}") for scope in own)
+
+
+def find_shareable(handler: Any, owner: str, server: str) -> Any:
+    """Find the spawner of a workspace that whoever asks may share."""
+    user = handler.find_user(owner)
+    if user is None or server not in user.orm_spawners:
+        raise web.HTTPError(404, "There is no such workspace.")
+    if not can_share(handler, owner, server):
+        raise web.HTTPError(403, "Only its owner shares a workspace.")
+    return user.get_spawner(server)
 
 
 def list_given(db: Any, server: orm.Spawner) -> list[GivenShare]:
@@ -114,6 +129,31 @@ def list_received(user: Any, users: Any) -> list[SharedWorkspace]:
             bool(spawner is not None and spawner.ready),
         )
     return [found[key] for key in sorted(found)]
+
+
+def list_groups(handler: Any, spawner: Any) -> list[str]:
+    """List the groups with which whoever asks may share a workspace: its owner's, for
+    administrators all.
+    """
+    if handler.current_user.admin:
+        return [name for (name,) in handler.db.query(orm.Group.name).order_by(orm.Group.name)]
+    return sorted(group.name for group in spawner.user.orm_user.groups)
+
+
+def find_whom(handler: Any, spawner: Any, name: str, group: str) -> Any:
+    """Return the group, or the person, with whom somebody wants to share (rows of JupyterHub's).
+    Raises ``WorkspaceError``.
+    """
+    if group:
+        if group not in list_groups(handler, spawner):
+            raise WorkspaceError(f"You cannot share with the group {group[:100]!r}.")
+        return orm.Group.find(handler.db, group)
+    whom = orm.User.find(handler.db, handler.authenticator.normalize_username(name))
+    if whom is None:
+        raise WorkspaceError(
+            f"There is nobody here called {name[:100]!r}." if name else "Enter a username."
+        )
+    return whom
 
 
 def read_until(text: str) -> datetime:
@@ -199,6 +239,7 @@ async def _end_in_time(app: Any) -> None:
         await asyncio.sleep(LOOK_SECONDS)
         try:
             orm.Share.purge_expired(app.db)
+            PortShare.purge_expired(app.db)
         except SQLAlchemyError:
             app.db.rollback()
             app.log.exception("Shares that have expired could not be ended")

@@ -4,7 +4,7 @@
 GET    ``share/{user}[/{server}]``       with whom, until when; the forms
 POST   ``share/{user}[/{server}]``       share with a person or a group
 POST   ``share-link/{user}[/{server}]``  make a link, which is shown once
-POST   ``unshare/{user}[/{server}]``     take a share or a link back
+POST   ``unshare/{user}[/{server}]``     take a share, of a port too, or a link back
 GET    ``accept-share?code=``            ask whoever was sent a link
 POST   ``accept-share``                  come in
 =====  =============================  ==========================================================
@@ -17,19 +17,26 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote
 
-from jupyterhub import orm
 from jupyterhub.scopes import needs_scope
 from tornado import web
 
 from mlhub.errors import MLHubError, WorkspaceError
 from mlhub.web.pages import AccountPage
+from mlhub.workspaces.port_sharing import (
+    list_given_ports,
+    may_share_ports,
+    take_back_port,
+    tell_port,
+)
 from mlhub.workspaces.sharing import (
     MOST_DAYS,
     accept,
-    can_share,
     find_link,
+    find_shareable,
+    find_whom,
     give,
     list_given,
+    list_groups,
     make_link,
     may_be_shared,
     read_until,
@@ -54,7 +61,7 @@ class SharePage(AccountPage):
 
     @needs_scope("read:servers")
     async def _act(self, user_name: str, server_name: str) -> None:
-        spawner = self._find(user_name, server_name)
+        spawner = find_shareable(self, user_name, server_name)
         try:
             values = self.act(spawner)
         except MLHubError as error:
@@ -65,49 +72,35 @@ class SharePage(AccountPage):
         """Share; return what the page says of it."""
         if not may_be_shared(spawner):
             raise WorkspaceError(REFUSED)
-        name, group = self.field("person").strip(), self.field("group")
         until = read_until(self.field("days"))
-        if group:
-            if group not in self._list_groups(spawner):
-                raise WorkspaceError(f"You cannot share with the group {group[:100]!r}.")
-            whom: Any = orm.Group.find(self.db, group)
-        else:
-            whom = orm.User.find(self.db, self.authenticator.normalize_username(name))
-        if whom is None:
-            raise WorkspaceError(
-                f"There is nobody here called {name[:100]!r}." if name else "Enter a username."
-            )
+        whom = self.find_whom(spawner)
         give(self.db, spawner.orm_spawner, whom, until)
         return {"message": f"{whom.name} may enter now.", "alert": "success"}
 
-    def _find(self, user_name: str, server_name: str) -> Any:
-        owner = self.find_user(user_name)
-        if owner is None or server_name not in owner.orm_spawners:
-            raise web.HTTPError(404, "There is no such workspace.")
-        if not can_share(self, user_name, server_name):
-            raise web.HTTPError(403, "Only its owner shares a workspace.")
-        return owner.get_spawner(server_name)
-
-    def _list_groups(self, spawner: Any) -> list[str]:
-        if self.current_user.admin:
-            return [name for (name,) in self.db.query(orm.Group.name).order_by(orm.Group.name)]
-        return sorted(group.name for group in spawner.user.orm_user.groups)
+    def find_whom(self, spawner: Any) -> Any:
+        """Find the person or the group that the form names."""
+        return find_whom(self, spawner, self.field("person").strip(), self.field("group"))
 
     def _typed(self) -> dict[str, str]:
-        return {name: self.field(name)[:255] for name in ("person", "group", "days")}
+        return {name: self.field(name)[:255] for name in ("person", "group", "days", "port")}
 
     @needs_scope("read:servers")
     async def _show(
         self, user_name: str, server_name: str, message: str = "", **values: Any
     ) -> None:
-        spawner = self._find(user_name, server_name)
+        spawner = find_shareable(self, user_name, server_name)
         await self.show(
             "share.html",
             message,
             owner=spawner.user,
             spawner=spawner,
-            given=list_given(self.db, spawner.orm_spawner),
-            groups=self._list_groups(spawner),
+            given=[
+                *list_given(self.db, spawner.orm_spawner),
+                *list_given_ports(self.db, spawner.orm_spawner),
+            ],
+            groups=list_groups(self, spawner),
+            may_share_ports=may_share_ports(spawner),
+            asked_port=self.get_query_argument("port", "")[:5],
             refusal="" if may_be_shared(spawner) else REFUSED,
             most=MOST_DAYS,
             **values,
@@ -132,9 +125,13 @@ class UnsharePage(SharePage):
     def act(self, spawner: Any) -> dict[str, Any]:
         """Take it back; return what the page says of it."""
         kind, number = self.field("kind"), self.field("number")
-        name = ""
-        if number.isascii() and number.isdecimal() and len(number) < 10:
-            name = take_back(self.db, spawner.orm_spawner, kind, int(number))
+        name, row = "", spawner.orm_spawner
+        is_number = number.isascii() and number.isdecimal() and len(number) < 10
+        if is_number and kind == "port":
+            if given := take_back_port(self.db, row, int(number)):
+                name, self.told = given.name, tell_port(given)
+        elif is_number:
+            name = take_back(self.db, row, kind, int(number))
         said = f"{name} is out within seconds." if name else "It is taken back."
         return {"message": said, "alert": "success"}
 

@@ -16,7 +16,7 @@ from mlhub.options.image_catalogue import CatalogueImage
 from mlhub.options.images import DeclaredTool, ImageSettings, find_image_settings, lay_over
 from mlhub.policy.model import Person, SitePolicy
 from mlhub.ssh.relay import list_keys, read_ports
-from mlhub.tools.pages import Place, read_place
+from mlhub.tools.pages import Place, read_place, read_port
 from mlhub.tools.ports import Found, name_ports
 from mlhub.tools.ways import Ways
 from mlhub.workspaces.holder import LABEL_PERSON
@@ -45,6 +45,21 @@ from tests.support.ports import find_free_port
 )
 def test_an_address_names_a_workspace_and_what_follows_or_nothing(address, base, place):
     assert read_place(address, base) == place
+
+
+@pytest.mark.parametrize(
+    ("rest", "port"),
+    [
+        *(("8080/", 8080), ("8080", 8080), ("8080?x=1", 8080), ("absolute/8080/a/b", 8080)),
+        *(("1/", 1), ("65535/", 65535), ("65536/", None), ("73616/", None), ("0/", None)),
+        *(("08080/", None), ("+8080/", None), ("-8080/", None), ("8080.0/", None)),
+        *(("8080%2f", None), ("%38080/", None), ("8080;/", None), ("8080x", None)),
+        *(("../8080/", None), ("/8080/", None), ("absolute/../8080/", None), ("٨٠٨٠/", None)),
+        *(("8080\n", None), ("", None), ("absolute/", None), ("80801234567/", None)),
+    ],
+)
+def test_a_port_is_written_in_one_way(rest, port):
+    assert read_port(Place("ann", "", rest)) == port
 
 
 def test_the_last_rule_that_says_something_opens_or_closes_the_ports():
