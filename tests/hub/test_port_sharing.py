@@ -21,6 +21,7 @@ CONFIG = """
 c.JupyterHub.authenticator_class = "dummy"
 c.Authenticator.allow_all = True
 c.Authenticator.admin_users = {"abe"}
+c.JupyterHub.proxy_class = "mlhub.hub.proxy.TellingProxy"
 c.FakeSpawner.ssh_folder = "/where no workspace of this test looks"
 """
 POLICY = """
