@@ -43,11 +43,40 @@ def test_merging_changes_neither_side():
         {"privileged": True},
         {"security_opt": ["no-new-privileges:false"]},
         {"security_opt": ["no-new-privileges=false"]},
+        # The engine reads these alike.
+        {"security_opt": ["no-new-privileges:0"]},
+        {"security_opt": ["no-new-privileges=F"]},
+        {"security_opt": ["no-new-privileges:FALSE"]},
+        {"pid_mode": "host"},
+        {"pid_mode": "container:other"},
+        {"ipc_mode": "host"},
+        {"ipc_mode": "container:other"},
     ],
 )
 def test_what_would_take_the_isolation_away_is_refused_with_a_sentence(configured):
     with pytest.raises(ConfigurationError, match="extra_host_config"):
         merge_host_config(make_host_config(), configured)
+
+
+@pytest.mark.parametrize(
+    "configured",
+    [
+        {"security_opt": ["no-new-privileges:true", "apparmor=mine"]},
+        {"ipc_mode": "private", "pid_mode": None},
+        {"ipc_mode": "shareable"},
+    ],
+)
+def test_what_takes_nothing_away_is_laid_over_ours(configured):
+    merged = merge_host_config(make_host_config(), configured)
+    assert merged.items() >= {k: v for k, v in configured.items() if k != "security_opt"}.items()
+    assert {"no-new-privileges", *configured.get("security_opt", [])} == {*merged["security_opt"]}
+
+
+@pytest.mark.parametrize("key", ["binds", "mounts"])
+def test_what_would_stand_in_the_place_of_peoples_volumes_is_refused_with_the_cure(key):
+    with pytest.raises(ConfigurationError, match=r"write c\.DockerSpawner\.volumes"):
+        merge_host_config(make_host_config(), {key: ["/shared:/shared"]})
+    assert merge_host_config(make_host_config(), {key: []})[key] == []
 
 
 def test_an_image_with_an_init_of_its_own_is_recognized():

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from mlhub.backends.docker.spec import Mounts, Place, Wanted, keeps_data, make_spec, read_held
+from mlhub.errors import ConfigurationError
 from mlhub.ssh.authority import BUNDLE
 
 WANTED = Wanted(
@@ -53,14 +54,19 @@ def test_the_sites_words_lie_over_ours_but_not_over_the_labels():
         "environment": {"A": "2"},
         "command": ["own"],
         "hostname": "box",
-        "name": "mine",
     }
     spec = make_spec(replace(WANTED, site_create=site, site_host={"pids_limit": 7}), PLACE)
     assert spec.arguments["labels"].items() >= {"team": "x", "mlhub.user": "alice"}.items()
     assert spec.environment == {"A": "2"}
     assert spec.arguments["command"] == ["own"]
-    assert (spec.arguments["hostname"], spec.arguments["name"]) == ("box", "ws-t--alice")
+    assert spec.arguments["hostname"] == "box"
     assert spec.host_config["pids_limit"] == 7
+
+
+def test_what_a_function_of_the_sites_writes_in_the_wrong_place_is_not_ignored():
+    for key, cure in (("name", "name_template"), ("host_config", "extra_host_config")):
+        with pytest.raises(ConfigurationError, match=rf"Write c\.DockerSpawner\.{cure}"):
+            make_spec(replace(WANTED, site_create={key: "mine"}), PLACE)
 
 
 def test_where_the_site_mounts_something_of_its_own_ours_is_left_out():

@@ -1,8 +1,9 @@
 """What every workspace's container is denied, and how that meets the site's own host config. Pure:
 no I/O.
 
-Invariants: a site's ``extra_host_config`` has the last word on everything but two things, which
-isolation between people rests on: raw or administrative network access, and ``no-new-privileges``.
+Invariants: a site's ``extra_host_config`` has the last word on everything but what isolation
+between people rests on: raw or administrative network access, ``no-new-privileges``, and processes
+and shared memory that are one workspace's own. Nor does it take people's volumes away.
 """
 
 from __future__ import annotations
@@ -26,6 +27,19 @@ CAPABILITIES = (
 )
 CPU_SHARES = 128
 FORBIDDEN_CAPABILITIES = frozenset({"ALL", "NET_ADMIN", "NET_RAW"})
+# Their value is another namespace: the host's, or that of another container.
+SHARED_NAMESPACES = {
+    "ipc_mode": "shared memory: shm_size says how much of it each workspace has",
+    "pid_mode": "processes, with what stands in their environment",
+}
+# What the engine takes for false: https://pkg.go.dev/strconv#ParseBool
+_FALSE = frozenset({"0", "f", "false"})
+# Arguments of ``create_container`` that are written elsewhere.
+_WRITTEN_ELSEWHERE = {
+    "host_config": "extra_host_config",
+    "image": "image",
+    "name": "name_template",
+}
 _INITS = frozenset(
     {"tini", "tini-static", "dumb-init", "docker-init", "catatonit", "init", "s6-svscan"}
 )
@@ -74,12 +88,37 @@ def check_host_config(configured: Mapping[str, Any]) -> None:
             "extra_host_config: privileged=True would give every workspace the whole host. Remove"
             " it and add the capabilities or devices needed."
         )
-    if any(
-        str(option).replace("=", ":") == "no-new-privileges:false"
-        for option in configured.get("security_opt") or []
-    ):
+    if any(map(_gives_privileges, configured.get("security_opt") or [])):
         raise ConfigurationError(
             "extra_host_config: security_opt takes no-new-privileges away. Remove that entry."
+        )
+    for key, what in SHARED_NAMESPACES.items():
+        mode = str(configured.get(key) or "")
+        if mode.partition(":")[0] in ("host", "container"):
+            raise ConfigurationError(
+                f"extra_host_config: {key}={mode!r} would show every workspace the others' {what}."
+                " Remove it."
+            )
+    for key in ("binds", "mounts"):
+        if configured.get(key):
+            raise ConfigurationError(
+                f"extra_host_config: {key} would take the place of people's own volumes, and their"
+                " files would go with the container. Remove it, and write c.DockerSpawner.volumes,"
+                " read_only_volumes or mounts."
+            )
+
+
+def _gives_privileges(option: Any) -> bool:
+    name, _, value = str(option).replace("=", ":").partition(":")
+    return name == "no-new-privileges" and value.lower() in _FALSE
+
+
+def check_create_arguments(configured: Mapping[str, Any]) -> None:
+    """Refuse what is written elsewhere, and would be ignored here."""
+    for key in sorted(_WRITTEN_ELSEWHERE.keys() & configured.keys()):
+        raise ConfigurationError(
+            f"extra_create_kwargs has {key!r}, for which there is a setting of its own. Write"
+            f" c.DockerSpawner.{_WRITTEN_ELSEWHERE[key]}."
         )
 
 

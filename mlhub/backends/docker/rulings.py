@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-from mlhub.backends.docker.hardening import check_host_config
+from mlhub.backends.docker.hardening import check_create_arguments, check_host_config
 from mlhub.backends.docker.names import check_prefix, check_template
 from mlhub.errors import ConfigurationError
 from mlhub.traits import REFUSAL_TEST, Rulings, honored, refused, without_effect
@@ -41,6 +41,7 @@ def check_site_create(value: Any) -> None:
     """Check further arguments of ``create_container``."""
     if not isinstance(value, dict):
         return
+    check_create_arguments(value)
     from docker.api.container import ContainerApiMixin
 
     known = inspect.signature(ContainerApiMixin.create_container).parameters

@@ -12,7 +12,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mlhub.backends.docker.hardening import brings_init, make_host_config, merge_host_config
+from mlhub.backends.docker.hardening import (
+    brings_init,
+    check_create_arguments,
+    make_host_config,
+    merge_host_config,
+)
 from mlhub.backends.docker.limits import CHANGEABLE, CPU_PERIOD, make_limits
 from mlhub.backends.docker.seccomp import confine
 from mlhub.backends.docker.ssh_bundle import admit_ssh, has_bundle, runs_as_root
@@ -149,6 +154,7 @@ class ContainerSpec:
 def make_spec(wanted: Wanted, place: Place) -> ContainerSpec:
     """Make the spec of what is wanted at a place."""
     site, config = wanted.site_create or {}, (place.image or {}).get("Config") or {}
+    check_create_arguments(site)
     labels = {**(site.get("labels") or {}), **wanted.labels}
     if place.volume is None and not wanted.mounts.takes_mount_point:
         labels[LABEL_DATA] = IN_CONTAINER
