@@ -19,6 +19,10 @@ and the cure. Values that ask for nothing are fine.
 - **without effect**: there is nothing here that it could change. The hub starts, and a warning in \
 its log names the line.
 
+What a line adds in place (`c.DockerSpawner.volumes.update(…)`) is held to the same. What does not \
+fit the value that is there at first (`c.DockerSpawner.volumes.append(…)`), and would be dropped \
+without a word, is refused.
+
 A trait that no class of the hub knows (`c.DockerSpawner.volumns`), and a section that reaches \
 nothing, are warnings with the nearest name. How the file is read: \
 [How to configure the hub](../howto/configure.md). What a spawner that is none of ours understands \

@@ -14,6 +14,7 @@ import pytest
 from jupyterhub.proxy import ConfigurableHTTPProxy
 from traitlets import Bool, Dict, Enum, Float, Int, List, Set, Tuple, Unicode, Union
 
+from mlhub.backends.docker.spawner import MLHubDockerSpawner
 from mlhub.errors import ConfigurationError
 from mlhub.hub.app import MLHub
 from mlhub.hub.layers.hub_rulings import JUPYTERHUB, PROXY, REACHES, REACHES_PROXY
@@ -250,7 +251,17 @@ def test_a_refused_trait_is_refused_with_its_line_and_the_cure(site, name):
          "{'cap_add': ['SYS_PTRACE']}"),
         ("c.DockerSpawner.extra_host_config = {'memlimit': '2g'}", "not understood",
          "{'mem_limit': '2g'}"),
+        ("c.DockerSpawner.extra_host_config = {'pid_mode': 'host'}", "others' processes",
+         "{'pid_mode': ''}"),
+        ("c.DockerSpawner.extra_host_config = {'binds': ['/a:/a']}", "c.DockerSpawner.volumes",
+         "{'binds': []}"),
         ("c.DockerSpawner.extra_create_kwargs = {'usr': 'root'}", "'usr'", "{'user': 'root'}"),
+        ("c.DockerSpawner.extra_create_kwargs = {'host_config': {'Privileged': True}}",
+         "Write c.DockerSpawner.extra_host_config.", "{'stop_signal': 'SIGINT'}"),
+        ("c.DockerSpawner.extra_create_kwargs = {'name': 'one-for-all'}",
+         "Write c.DockerSpawner.name_template.", "{'domainname': 'lab'}"),
+        ("c.DockerSpawner.extra_create_kwargs = {'image': 'own:1'}",
+         "Write c.DockerSpawner.image.", "{'platform': 'linux/amd64'}"),
         ("c.JupyterHub.trusted_downstream_ips = ['10.0.0.0/8']", "MLHUB_TRUSTED_PROXIES",
          "['10.0.0.1']"),
         ("c.NativeAuthenticator.secret_key = 'short'", "at least 8", "'a long random text'"),
@@ -262,6 +273,64 @@ def test_a_value_that_cannot_be_had_is_refused_with_its_line(site, line, words, 
     assert str(refusal.value).startswith("jupyterhub_user_config.py, line 3, sets c.")
     assert words in str(refusal.value)
     site(f"{line.partition(' = ')[0]} = {twin}")
+
+
+IN_PLACE = [
+    # A list, dict or set of upstream's, and one that we have filled before the site.
+    ("c.DockerSpawner.extra_host_config.update({'privileged': True})", "the whole host",
+     "c.DockerSpawner.extra_host_config.update({'pids_limit': 7})"),
+    ("c.DockerSpawner.extra_create_kwargs.update({'name': 'one'})", "c.DockerSpawner.name_template",
+     "c.DockerSpawner.extra_create_kwargs.update({'user': '7'})"),
+    ("c.JupyterHub.trusted_downstream_ips.append('10.0.0.0/8')", "MLHUB_TRUSTED_PROXIES",
+     "c.JupyterHub.trusted_downstream_ips.append('10.0.0.1')"),
+    ("c.ConfigurableHTTPProxy.command.append('--log-level=debug')", "ADDITIONAL_ARGS",
+     "c.ConfigurableHTTPProxy.extra_routes.update({'/x/': 'http://x:1'})"),
+    ("c.JupyterHub.admin_users.add('ann')", "Write c.Authenticator.admin_users",
+     "c.Authenticator.admin_users.add('ann')"),
+    ("c.JupyterHub.services.append('culler')", "an element of the 'services' trait of a MLHub"
+     " expected a dict. Correct it.",
+     "c.JupyterHub.services.append({'name': 'a', 'api_token': '0' * 32})"),
+    ("c.Spawner.group_overrides.update({'a': {'spawner_override': {'volumns': {}}}})",
+     "Did you mean volumes?",
+     "c.Spawner.group_overrides.update({'a': {'groups': ['a'], 'spawner_override': {}}})"),
+    # What does not fit the first value: traitlets would drop it without a word, or break.
+    ("c.DockerSpawner.volumes.append('a:/b')", "at first it is a dict",
+     "c.DockerSpawner.volumes.update({'a': '/b'})"),
+    ("c.DockerSpawner.volumes.update({'a:/b'})", "at first it is a dict",
+     "c.DockerSpawner.volumes.update([('a', '/b')])"),
+    ("c.DockerSpawner.mounts.update({'a': '/b'})", "at first it is a list",
+     "c.DockerSpawner.mounts.append({'source': 'a', 'target': '/b', 'type': 'volume'})"),
+    ("c.Authenticator.allowed_users.append('ann')", "at first it is a set",
+     "c.Authenticator.allowed_users.add('ann')"),
+    ("c.DockerSpawner.cmd.append('--debug')", "at first it is a NoneType",
+     "c.DockerSpawner.args.append('--debug')"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("line", "words", "twin"), IN_PLACE)
+def test_what_is_added_in_place_is_held_to_the_same(site, line, words, twin):
+    with pytest.raises(ConfigurationError) as refusal:
+        site(f"\n\n{line}")
+    (told,) = str(refusal.value).splitlines()
+    assert told.startswith("jupyterhub_user_config.py, line 3, sets c.")
+    assert words in told
+    site(twin)
+
+
+def test_profiles_that_are_added_in_place_are_refused_in_a_cluster_too(site):
+    with pytest.raises(ConfigurationError, match=r"line 1, sets c\.KubeSpawner\.profile_list"):
+        site("c.KubeSpawner.profile_list.append({'display_name': 'Large'})", **KUBERNETES)
+    site("c.KubeSpawner.tolerations.append({'key': 'gpu'})", **KUBERNETES)
+
+
+def test_what_is_added_in_place_arrives_beside_what_another_section_says(site):
+    c = site("c.Spawner.env_keep = ['A']\nc.DockerSpawner.env_keep.append('B')")
+    assert MLHubDockerSpawner(config=c).env_keep == ["A", "B"]
+
+
+def test_a_line_that_only_looks_adds_nothing(site):
+    site("c.ConfigurableHTTPProxy.command\nprint(c.DockerSpawner.cmd)")
+    assert site.warnings == []
 
 
 @pytest.mark.parametrize(
@@ -336,9 +405,10 @@ def test_a_value_of_the_wrong_type_is_refused_and_a_secret_is_not_shown(site):
     with pytest.raises(ConfigurationError) as refusal:
         site("c.NativeAuthenticator.recaptcha_secret = ['hunter2']")
     assert "hunter2" not in str(refusal.value)
-    with pytest.raises(ConfigurationError, match=r"to a dict, but .* expected a list") as refusal:
-        site("c.JupyterHub.services = {'name': 'a', 'api_token': 'hunter2'}")
-    assert "hunter2" not in str(refusal.value)
+    for value in ("{'name': 'a', 'api_token': 'hunter2'}", "['hunter2']", "[['hunter2']]"):
+        with pytest.raises(ConfigurationError, match=r"but .* expected a (list|dict)\.") as refusal:
+            site(f"c.JupyterHub.services = {value}")
+        assert "hunter2" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("trait", ["services", "load_roles", "template_paths"])

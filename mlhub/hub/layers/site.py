@@ -5,6 +5,7 @@ the site's own.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any
 
 from traitlets.config import Config
@@ -15,7 +16,7 @@ from mlhub.hub.layers import chart, defaults, facts, plain, traits, userconfig
 from mlhub.hub.layers.classes import Classes, find_classes, find_spawner_class
 from mlhub.hub.layers.fact import HUB_SECTIONS
 from mlhub.hub.layers.refusals import Refusals
-from mlhub.hub.layers.sections import list_configured, list_sections
+from mlhub.hub.layers.sections import MISSING, list_configured, list_sections
 from mlhub.hub.layers.services import check_services
 from mlhub.settings import Settings, read_environment
 from mlhub.signin.rulings import check_self_approval
@@ -31,7 +32,7 @@ def configure(c: Config, settings: Settings, hub: type) -> list[str]:
     """
     defaults.apply_defaults(c, settings)
     chart.apply_preferences(c, settings)
-    before = list_values(c)
+    before = {key: (value, deepcopy(value)) for key, value in list_values(c).items()}
     file = userconfig.find_user_config(settings)
     lines: userconfig.Lines = {}
     if file is not None:
@@ -63,13 +64,18 @@ def configure(c: Config, settings: Settings, hub: type) -> list[str]:
     return refusals.warnings
 
 
-def list_written(c: Config, before: Values) -> dict[tuple[str, str], Any]:
-    """List what a configuration says by now that it did not say before."""
-    return {
-        key: value
-        for key, value in list_values(c).items()
-        if key not in before or before[key] is not value
-    }
+def list_written(
+    c: Config, before: Mapping[tuple[str, str], tuple[Any, Any]]
+) -> dict[tuple[str, str], Any]:
+    """List what a configuration says by now that it did not say before; ``before`` has each value,
+    and a copy of it, for values are changed in place as well.
+    """
+    written = {}
+    for key, value in list_values(c).items():
+        former, copy = before.get(key, (MISSING, MISSING))
+        if former is not value or copy != value:
+            written[key] = value
+    return written
 
 
 def name_drivers(c: Config) -> None:

@@ -9,13 +9,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from traitlets import HasTraits, TraitError
-from traitlets.config import Config, Configurable, DeferredConfig, LazyConfigValue
+from traitlets.config import Config, Configurable, DeferredConfig
 
 from mlhub.backends.registry import find_kind, list_ours
 from mlhub.hub.layers import rulings
+from mlhub.hub.layers.additions import read_said
 from mlhub.hub.layers.classes import Classes
 from mlhub.hub.layers.fact import SECRET_TRAITS
 from mlhub.hub.layers.refusals import Refusals
+from mlhub.hub.layers.sections import MISSING
 from mlhub.settings import Settings
 from mlhub.traits import Outcome, RefusedLineError, Ruling, Rulings, check_value
 
@@ -49,19 +51,33 @@ def check(
         if not known:
             warn_of_trait(section, trait, reached, refusals)
             continue
-        if not used or isinstance(value, LazyConfigValue) or c[section].get(trait) is not value:
-            # Not ours to judge; what is to be added to a value; what the deployment says in other
-            # words.
+        if not used or c[section].get(trait) is not value:
+            # Not ours to judge; what the deployment says in other words.
             continue
         for cls in known:
+            said: Any = MISSING
             with refusals.gather():
-                check_type(cls, section, trait, value)
-            ruling = rulings.find(ruled, cls, trait)
-            with refusals.gather():
-                judge(ruling, section, trait, value, refusals)
-            if trait == GROUPS:
-                with refusals.gather():
-                    judge_groups(ruled, cls, section, value)
+                said = read_said(c, cls, section, trait, value)
+            if said is not MISSING:
+                check_said(ruled, cls, section, trait, said, refusals)
+
+
+def check_said(
+    ruled: Mapping[type, Rulings],
+    cls: type[HasTraits],
+    section: str,
+    trait: str,
+    value: Any,
+    refusals: Refusals,
+) -> None:
+    """Check what one line says about a trait that its class has."""
+    with refusals.gather():
+        check_type(cls, section, trait, value)
+    with refusals.gather():
+        judge(rulings.find(ruled, cls, trait), section, trait, value, refusals)
+    if trait == GROUPS:
+        with refusals.gather():
+            judge_groups(ruled, cls, section, value)
 
 
 def judge(ruling: Ruling | None, section: str, trait: str, value: Any, refusals: Refusals) -> None:
@@ -119,8 +135,7 @@ def check_type(cls: type[HasTraits], section: str, trait: str, value: Any) -> No
         text = " ".join(str(error).split())
         text = text[:1].lower() + text[1:]
         if not may_show(trait, value):
-            wanted, found = cls.class_traits()[trait].info(), type(value).__name__
-            text = f"the {trait!r} trait of a {cls.__name__} expected {wanted}, not a {found}."
+            text = _tell_type(cls, trait, text)
         raise RefusedLineError(section, trait, show(trait, value), f"{text} Correct it.") from error
     except Exception:  # noqa: BLE001, S110
         # A type that wants to know more than an object which was never made: it says so later.
@@ -185,6 +200,15 @@ def show(trait: str, value: Any) -> str:
         return f"a {type(value).__name__}"
     text = repr(value)
     return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "…"
+
+
+def _tell_type(cls: type[HasTraits], trait: str, text: str) -> str:
+    """Tell what traitlets says of a type that is wrong, without the value."""
+    named = f"the {trait!r} trait of a {cls.__name__}"
+    before_value = text.partition(", not ")[0]
+    if wanted := before_value.partition(" which expected ")[2]:
+        return f"an element of {named} expected {wanted}."
+    return f"{named} expected {cls.class_traits()[trait].info()}."
 
 
 def _list_names(cls: type) -> set[str]:
