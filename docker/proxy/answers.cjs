@@ -23,6 +23,7 @@ const ORIGINS_HEADERS = [
     'sec-session-registration', // as the next was called at first
     'secure-session-registration', // lets a browser hold up all requests of the origin (DBSC)
     'service-worker-allowed', // lets a script answer for pages elsewhere
+    'set-login', // tells the browser that its user has signed out of the origin
     'strict-transport-security', // also for all other ports of this host name
 ];
 

@@ -25,6 +25,7 @@ local ORIGINS_HEADERS = {
     ["sec-session-registration"] = true, -- as the next was called at first
     ["secure-session-registration"] = true, -- lets a browser hold up all requests of the origin (DBSC)
     ["service-worker-allowed"] = true, -- lets a script answer for pages elsewhere
+    ["set-login"] = true, -- tells the browser that its user has signed out of the origin
     ["strict-transport-security"] = true, -- also for all other ports of this host name
 }
 

@@ -16,7 +16,9 @@ ORIGIN_WIDE = {
         '{"group": "x", "max_age": 9999, "endpoints": [{"url": "https://mallory.example"}]}'
     ),
     "Alt-Svc": 'h3=":1"',
-    "Secure-Session-Registration": '(ES256);path="/user/mallory/x";challenge="y"',
+    "Secure-Session-Registration": '(ES256);path="register";challenge="x"',
+    "Sec-Session-Registration": '(ES256);path="register";challenge="x"',
+    "Set-Login": "logged-out",
 }
 # What is a program's own business.
 OWN = {
