@@ -192,10 +192,13 @@ def test_a_new_password_ends_what_was_opened_with_the_old_one(place, twin):
     assert twin.list_held() == HOLDINGS
 
 
-def test_a_token_that_is_revoked_opens_nothing_and_the_others_go_on(place, twin):
+@pytest.mark.parametrize("note", ["", "Server at /user/careless/"])
+def test_a_token_that_is_revoked_opens_nothing_and_the_others_go_on(place, twin, note):
+    """Whatever it is called: hers have the names that the hub gives to those of workspaces."""
     hub, _, _ = place
-    person = Person(place, "careless", has_browser=False)
-    made = [hub.service().post(f"users/{person.name}/tokens", json={}).json() for _ in range(2)]
+    person = Person(place, f"careless-{len(note)}", has_browser=False)
+    asked = {"note": note.replace("careless", person.name)}
+    made = [hub.service().post(f"users/{person.name}/tokens", json=asked).json() for _ in range(2)]
     assert hub.service().delete(f"users/{person.name}/tokens/{made[0]['id']}").status_code == 204
     assert [Service(hub.url, each["token"]).get("user").status_code for each in made] == [403, 200]
     # Whether the WebSocket was opened with it nobody knows.
