@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 
 import pytest
 import yaml
@@ -413,6 +414,23 @@ def test_the_policy_is_a_file_whether_map_or_text():
         template(*values_of("site"), "--set", "mlhub.existingSecret=given"), "ConfigMap", "-policy"
     )["data"]["policy.yaml"]
     assert yaml.safe_load(as_text) == {"everyone": {"cpu_limit": {"max": 4}}}
+
+
+def test_a_text_whose_first_line_is_indented_arrives_as_it_is(tmp_path):
+    texts = {
+        "policy": "   # of the lab\neveryone:\n  cpu_limit: {max: 4}\n",
+        "mlhub.allowList.names": "  ann\nbob\n",
+        "userConfig": "   # of the lab\nc.JupyterHub.allow_named_servers = False\n",
+    }
+    arguments = ["--set", TOKEN]
+    for value, text in texts.items():
+        (tmp_path / value).write_text(text)
+        arguments += ["--set-file", f"{value}={tmp_path / value}"]
+    objects = template(*arguments)
+    policy = select(objects, "ConfigMap", "-policy")["data"]["policy.yaml"]
+    names = select(objects, "ConfigMap", "-allow-list")["data"]["dynamic_whitelist.txt"]
+    config = select(objects, "Secret", "-user-config")["data"]["jupyterhub_user_config.py"]
+    assert [policy, names, b64decode(config).decode()] == [*texts.values()]
 
 
 @pytest.mark.parametrize("given", ["policy.everyone.custom_images=false", "userConfig=c.x = 1"])
