@@ -1,10 +1,11 @@
 """The seccomp profile of workspaces, where the engine's own default is an old one.
 
-Before Docker 25 it lets ``io_uring`` through, by which most escapes of recent years began, and
-before 23 sockets of AF_VSOCK, which lead to the hypervisor past every rule of a network. Ours lets
-through what Docker 28.2.2 does (https://docs.docker.com/engine/security/seccomp/): everything that
-``syscalls.txt`` names, and with a capability what that is for. Older engines pass over calls that
-they do not know.
+Before Docker 25 it lets ``io_uring`` through, by which most escapes of recent years began, before
+23 sockets of AF_VSOCK, which lead to the hypervisor past every rule of a network, and before 29
+those of AF_ALG, by which whoever shares an image's files could write to them (CVE-2026-31431). Ours
+lets through what Docker 28.2.2 does (https://docs.docker.com/engine/security/seccomp/), but for
+that: everything that ``syscalls.txt`` names, and with a capability what that is for. Older engines
+pass over calls that they do not know.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from mlhub.backends.docker.engine import Engine
 from mlhub.backends.docker.hosts import HostFacts
 
 ALWAYS = Path(__file__).with_name("syscalls.txt")
-STRICT_ENGINE = 25
+STRICT_ENGINE = 29
 # For these the conditions below are written.
 ARCHITECTURES = {
     "SCMP_ARCH_X86_64": ("SCMP_ARCH_X86", "SCMP_ARCH_X32"),
@@ -57,11 +58,11 @@ ON_ARCHITECTURE = {
         "arm_fadvise64_64 arm_sync_file_range breakpoint cacheflush set_tls sync_file_range2"
     ),
 }
-AF_VSOCK = 40
+AF_ALG, AF_VSOCK = 38, 40
 # PER_LINUX and PER_LINUX32, each with UNAME26 too, and the question for the one in force.
 PERSONALITIES = (0x0, 0x8, 0x20000, 0x20008, 0xFFFFFFFF)
 NEW_NAMESPACES = 0x7E020000  # every CLONE_NEW… but CLONE_NEWTIME
-ENOSYS = 38  # so the C library goes on with clone, whose flags can be looked at
+ENOSYS = 38  # so the C library goes on with the call whose arguments can be looked at
 # The engine's own, and not one that the host's administrator has given it, or none.
 _DEFAULTS = frozenset({"name=seccomp,profile=default", "name=seccomp,profile=builtin"})
 
@@ -99,7 +100,13 @@ def make_profile() -> str:
         _allow(ALWAYS.read_text()),
         # Older kernels can be passed by with these.
         _allow("process_vm_readv process_vm_writev ptrace", includes={"minKernel": "4.8"}),
-        _allow("socket", args=[_compare(AF_VSOCK, "NE")]),
+        # By this call programs of 32 bits get any socket, and no rule sees which (CVE-2026-112917).
+        # Another number than that of the default: else libseccomp lets it through for "socket".
+        {"names": ["socketcall"], "action": "SCMP_ACT_ERRNO", "errnoRet": ENOSYS},
+        # Two conditions on one argument are no rule, so each range has one.
+        _allow("socket", args=[_compare(AF_ALG, "LT")]),
+        _allow("socket", args=[_compare(AF_ALG + 1, "EQ")]),
+        _allow("socket", args=[_compare(AF_VSOCK, "GT")]),
         *(_allow("personality", args=[_compare(value, "EQ")]) for value in PERSONALITIES),
         _allow(
             "clone",

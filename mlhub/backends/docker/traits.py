@@ -64,7 +64,7 @@ class ConfiguredDockerSpawner(WorkspaceSpawnerMixin, DockerSpawner):
         config=True,
         help=(
             "Give workspaces a seccomp profile as Docker 28 has it where the engine's own is older,"
-            " which lets io_uring and AF_VSOCK through."
+            " which lets AF_ALG through, and before that io_uring and AF_VSOCK."
         ),
     )
     host_gpus = List(
