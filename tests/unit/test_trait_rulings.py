@@ -275,6 +275,17 @@ def test_a_value_that_cannot_be_had_is_refused_with_its_line(site, line, words, 
     site(f"{line.partition(' = ')[0]} = {twin}")
 
 
+def test_cookies_that_every_workspace_would_be_sent_are_refused(site):
+    line = "c.JupyterHub.cookie_host_prefix_enabled = "
+    with pytest.raises(
+        ConfigurationError, match=r"line 1, .*act for its visitor.*MLHUB_SUBDOMAIN_HOST"
+    ):
+        site(f"{line}True")
+    site(f"{line}False")
+    c = site(f"{line}True", MLHUB_SUBDOMAIN_HOST="https://hub.example.org")
+    assert MLHub(config=c).cookie_host_prefix_enabled is True
+
+
 IN_PLACE = [
     # A list, dict or set of upstream's, and one that we have filled before the site.
     ("c.DockerSpawner.extra_host_config.update({'privileged': True})", "the whole host",

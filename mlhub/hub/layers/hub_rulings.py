@@ -52,7 +52,7 @@ JUPYTERHUB: Rulings = {
         "active_server_limit active_user_window activity_resolution"
         " allow_existing_invalid_named_servers allow_named_servers api_page_default_limit"
         " api_page_max_limit api_tokens authenticate_prometheus cleanup_servers"
-        " concurrent_spawn_limit cookie_host_prefix_enabled cookie_max_age_days cookie_secret"
+        " concurrent_spawn_limit cookie_max_age_days cookie_secret"
         " cookie_secret_file custom_scopes data_files_path db_kwargs db_url debug_db"
         " default_server_name default_url extra_handlers extra_log_file extra_log_handlers"
         " extra_user_scopes hub_routespec implicit_spawn_seconds"
@@ -62,6 +62,11 @@ JUPYTERHUB: Rulings = {
         " service_check_interval service_tokens shutdown_on_logout subdomain_hook template_vars"
         " token_expires_in_max_seconds tornado_settings trust_user_provided_tokens upgrade_db"
         " use_legacy_stopped_server_status_code user_redirect_hook",
+    ),
+    **honored(
+        f"{_RULINGS}test_cookies_that_every_workspace_would_be_sent_are_refused",
+        "cookie_host_prefix_enabled",
+        "Where people have host names of their own (`MLHUB_SUBDOMAIN_HOST`); else refused.",
     ),
     **honored(
         REACHES,

@@ -20,6 +20,7 @@ from mlhub.hub.layers.sections import MISSING, list_configured, list_sections
 from mlhub.hub.layers.services import check_services
 from mlhub.settings import Settings, read_environment
 from mlhub.signin.rulings import check_self_approval
+from mlhub.traits import RefusedLineError
 
 CRYPT_KEY = "JUPYTERHUB_CRYPT_KEY"
 Values = Mapping[tuple[str, str], Any]
@@ -55,6 +56,7 @@ def configure(c: Config, settings: Settings, hub: type) -> list[str]:
     with refusals.gather():
         check_services(c)
     check_sign_in(c, classes, refusals)
+    check_cookies(c, refusals)
     kind = find_kind(settings.execution_mode)
     if spawner is not None and plain.is_plain(spawner, kind):
         plain.prepare(c, settings, kind, spawner, refusals)
@@ -105,6 +107,21 @@ def check_sign_in(c: Config, classes: Classes, refusals: Refusals) -> None:
             )
     with refusals.gather():
         check_self_approval(said["allow_self_approval_for"], said["secret_key"])
+
+
+def check_cookies(c: Config, refusals: Refusals) -> None:
+    """Check that the hub's cookies are not for the addresses of workspaces as well."""
+    if any(host for _, host in list_configured(c, HUB_SECTIONS, "subdomain_host")):
+        return
+    trait = "cookie_host_prefix_enabled"
+    for section, is_on in list_configured(c, HUB_SECTIONS, trait):
+        if is_on is True:
+            reason = (
+                "such cookies are sent to every address of the host name, so each workspace that"
+                " somebody visits would have them and act for its visitor. Remove the line, or give"
+                " people host names of their own (MLHUB_SUBDOMAIN_HOST)."
+            )
+            refusals.add(RefusedLineError(section, trait, "True", reason))
 
 
 def warn_of_own_form(written: Values, refusals: Refusals) -> None:
