@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from mlhub.backends.readiness import is_listening
@@ -18,16 +19,29 @@ from mlhub.workspaces.port import Address
 DIRECT = "direct"
 # A relay is asked to start a tool at most this often; it starts none whose command still runs.
 START_SECONDS = 5.0
-# Within it a relay says which key it takes; a request waits for that.
+# Within it a relay says which key it takes. The first request to a workspace waits for that; those
+# after it go by what was found, which is looked at again beside them, until it is old.
 LOOK_SECONDS = 1.0
+FRESH_SECONDS = 5.0
+OLD_SECONDS = 60.0
+
+
+@dataclass
+class Look:
+    """The question which key a relay takes; ``key`` is what was found the last time."""
+
+    task: asyncio.Task[str]
+    asked_at: float
+    key: str = ""
 
 
 class Ways:
-    """Find the ways to the ports of workspaces; remember what was started."""
+    """Find the ways to the ports of workspaces; remember what was started, and the relays' keys."""
 
     def __init__(self, relay_port: int = PORT) -> None:
         self.relay_port = relay_port
         self._started: dict[Address, float] = {}
+        self._looks: dict[tuple[Address, tuple[str, ...]], Look] = {}
 
     async def choose(
         self, host: str | None, port: int, keys: Sequence[str], command: str = ""
@@ -41,7 +55,7 @@ class Ways:
         relay = Address(host, self.relay_port)
         if not await is_listening(relay):
             return DIRECT
-        key, _ = await _ask_by(relay, keys, LOOK_SECONDS)
+        key = await self._find_key(relay, tuple(keys))
         if not command:
             return f"relay:{key}"
         if self._is_due(Address(host, port)):
@@ -55,6 +69,19 @@ class Ways:
         _, answer = await _ask_by(Address(host, self.relay_port), keys, ANSWER_SECONDS)
         return read_ports(answer)
 
+    async def _find_key(self, relay: Address, keys: tuple[str, ...]) -> str:
+        now = time.monotonic()
+        look = self._looks.get((relay, keys))
+        if look is None or now - look.asked_at >= OLD_SECONDS:
+            looks = self._looks.items()
+            self._looks = {each: it for each, it in looks if now - it.asked_at < OLD_SECONDS}
+            look = self._looks[relay, keys] = Look(_look(relay, keys), now)
+        elif look.task.done():
+            look.key = look.task.result()
+            if now - look.asked_at >= FRESH_SECONDS:
+                look.task, look.asked_at = _look(relay, keys), now
+        return look.key or await asyncio.shield(look.task)
+
     def _is_due(self, address: Address) -> bool:
         now = time.monotonic()
         self._started = {each: at for each, at in self._started.items() if now - at < START_SECONDS}
@@ -65,6 +92,13 @@ def find_ways(settings: dict[str, Any]) -> Ways:
     """Return the ways of this hub, which are kept among its settings."""
     found: Ways = settings.setdefault("mlhub_ways", Ways())
     return found
+
+
+def _look(relay: Address, keys: Sequence[str]) -> asyncio.Task[str]:
+    async def look() -> str:
+        return (await _ask_by(relay, keys, LOOK_SECONDS))[0]
+
+    return asyncio.get_running_loop().create_task(look())
 
 
 async def _ask_by(relay: Address, keys: Sequence[str], seconds: float) -> tuple[str, bytes]:

@@ -18,7 +18,7 @@ from mlhub.policy.model import Person, SitePolicy
 from mlhub.ssh.relay import list_keys, read_ports
 from mlhub.tools.pages import Place, read_place, read_port
 from mlhub.tools.ports import Found, name_ports
-from mlhub.tools.ways import Ways
+from mlhub.tools.ways import LOOK_SECONDS, Ways
 from mlhub.workspaces.holder import LABEL_PERSON
 from tests.support.at_hand import HubAtHand
 from tests.support.names import make_hub_name
@@ -150,8 +150,43 @@ async def test_a_relay_that_was_started_earlier_is_reached_by_the_key_that_it_ha
         assert await ways.list_ports("127.0.0.1", []) == []
 
 
+async def test_requests_wait_once_for_a_relay_that_says_nothing_and_not_each_of_them():
+    silent, heard, wait = find_free_port(), [], asyncio.Event()
+
+    async def say_nothing(reader, writer) -> None:
+        heard.append(await reader.read())
+        await wait.wait()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as relay:
+        ways = Ways(relay.sockets[0].getsockname()[1])
+
+        async def choose(keys=("key", "old")):
+            return await ways.choose("127.0.0.1", silent, keys)
+
+        assert set(await asyncio.gather(*(choose() for _ in range(20)))) == {"relay:key"}
+        async with asyncio.timeout(LOOK_SECONDS / 2):
+            assert {await choose() for _ in range(5)} == {"relay:key"}
+        # Who only looks whether it is there says nothing.
+        assert len([each for each in heard if each]) == 1
+        # The twin: what was found of one workspace is not said of another at its address.
+        assert await choose(["another"]) == "relay:another"
+        wait.set()
+
+
+async def test_a_relay_that_was_started_anew_is_asked_again_beside_the_requests(monkeypatch):
+    silent, keys = find_free_port(), ["key", "old"]
+    async with run_relay("old") as ways:
+        assert await ways.choose("127.0.0.1", silent, keys) == "relay:old"
+        port = ways.relay_port
+    monkeypatch.setattr("mlhub.tools.ways.FRESH_SECONDS", 0.0)
+    async with run_relay("key", port=port), asyncio.timeout(10):
+        while await ways.choose("127.0.0.1", silent, keys) != "relay:key":
+            await asyncio.sleep(0.01)
+
+
 @asynccontextmanager
-async def run_relay(key, heard=None):
+async def run_relay(key, heard=None, port=0):
     """Run what answers as a relay with a key does; ``heard`` gets what it is told."""
 
     async def answer(reader, writer) -> None:
@@ -162,7 +197,7 @@ async def run_relay(key, heard=None):
             writer.write(b"2223\n")
         writer.close()
 
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as relay:
+    async with await asyncio.start_server(answer, "127.0.0.1", port) as relay:
         yield Ways(relay.sockets[0].getsockname()[1])
 
 
