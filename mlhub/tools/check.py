@@ -2,15 +2,18 @@
 ``GET mlhub/tools?user=…&server=…&port=…`` of the REST API, with what the request brought. Without
 a port it is about the workspace itself, where that is a web server that does not check who asks.
 
-Invariants: whoever shows a token is known by that alone, whatever its scopes; a cookie is read only
-where there is no token. Whoever may go on is answered 204 with ``X-MLHub-Word``: how they are
-known, their name, for how many seconds, and the way to the port.
+Invariants: the front alone is answered, which shows the token between hub and proxy: the way to a
+port has the key of the workspace's relay in it. Whoever shows a token is known by that alone,
+whatever its scopes; a cookie is read only where there is no token. Whoever may go on is answered
+204 with ``X-MLHub-Word``: how they are known, their name, for how many seconds, and the way to the
+port.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from secrets import compare_digest
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -32,6 +35,9 @@ from mlhub.tools.access import (
 from mlhub.tools.sessions import find_row
 from mlhub.tools.ways import DIRECT, find_ways
 from mlhub.web.handlers import MLHubAPIHandler
+
+# Its name has "token" in it, so the log is spared it (mlhub/hub/log.py).
+FRONT_HEADER = "X-MLHub-Front-Token"
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,7 @@ class CheckHandler(MLHubAPIHandler):
 
     async def get(self) -> None:
         """Answer 204 where it may; 401 where nobody is known who asks."""
+        self._refuse_all_but_the_front()
         spawner, port = self._find_spawner(), self._read_port()
         if port is None and not is_web(spawner):
             raise web.HTTPError(403, "This workspace checks by itself who is there.")
@@ -73,6 +80,15 @@ class CheckHandler(MLHubAPIHandler):
         self.set_status(204)
         name = quote(known.name, safe="")
         self.set_header("X-MLHub-Word", f"{known.kind} {name} {known.seconds} {way}")
+
+    def _refuse_all_but_the_front(self) -> None:
+        # A proxy of the site's own has no such token, and leads to no port.
+        token = getattr(self.proxy, "auth_token", "")
+        shown = self.request.headers.get(FRONT_HEADER, "")
+        if not token or not compare_digest(shown.encode(), token.encode()):
+            raise web.HTTPError(
+                403, "Only the hub's own front may ask this. Open the address of the port itself."
+            )
 
     async def _choose_way(self, spawner: Any, port: int) -> str:
         note_opened(self.settings, spawner)

@@ -58,7 +58,7 @@ end
 local function prepare(tool, said, port)
     local var = ngx.var
     local cookie, authorization = read_credentials()
-    var.tool_cookie, var.tool_authorization = cookie, authorization
+    var.tool_cookie, var.tool_authorization, var.tool_front = cookie, authorization, site.token
     -- Until it is led on, what nginx sends is the question.
     var.router_url = front.make_url(targets.read(site.default_target))
         .. ("%shub/api/mlhub/tools?user=%s&server=%s%s"):format(

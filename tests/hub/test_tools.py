@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import requests
 
-from tests.support.hub_process import Browser, WorkspaceHub
+from mlhub.tools.check import FRONT_HEADER
+from tests.support.hub_process import TESTS_TOKEN, Browser, WorkspaceHub
 from tests.support.websockets import is_open, open_websocket
 
 GOOD = "quite a good one"
@@ -60,16 +61,21 @@ def read_cookie(browser: Browser) -> str:
     return f"mlhub-tools={cookie.value}"
 
 
-def hear(
-    hub: WorkspaceHub, user: str, server: str = "", port: str | None = "80", **headers: str
-) -> tuple[int, list[str]]:
-    """Ask as the front does; return the status and the words of the answer."""
-    answer = requests.get(
+def put(hub: WorkspaceHub, user: str, server: str, port: str | None, headers: dict[str, str]):
+    """Put the front's question."""
+    return requests.get(
         f"{hub.url}/hub/api/mlhub/tools",
         params={"user": user, "server": server, **({"port": port} if port else {})},
         headers=headers,
         timeout=30,
     )
+
+
+def hear(
+    hub: WorkspaceHub, user: str, server: str = "", port: str | None = "80", **headers: str
+) -> tuple[int, list[str]]:
+    """Ask as the front does; return the status and the words of the answer."""
+    answer = put(hub, user, server, port, {**headers, FRONT_HEADER: hub.proxy_token})
     return answer.status_code, answer.headers.get("X-MLHub-Word", "").split()
 
 
@@ -127,6 +133,30 @@ def test_signing_out_taking_the_row_back_and_a_stop_each_end_it(hub):
         else:
             hub.service().stop("cas")
         hub.wait_until(lambda cookie=cookie: ask(hub, "cas", Cookie=cookie)[0] != 204, way, 5)
+
+
+def test_the_way_to_a_port_is_told_to_the_front_alone(hub):
+    start(hub, "pia")
+    pia, own = sign_in(hub, "pia"), hub.service().make_person("pia").headers["Authorization"]
+    enter(pia, "/user/pia/tools/80/")
+    cookie = {"Cookie": read_cookie(pia)}
+    everybody = [{"Authorization": own}, {"Authorization": f"token {TESTS_TOKEN}"}, cookie, {}]
+    for headers in everybody:
+        for shown in (None, "", "x", own.split()[1], TESTS_TOKEN, f"token {hub.proxy_token}", "é"):
+            said = {**headers, **({} if shown is None else {FRONT_HEADER: shown.encode()})}
+            answer = put(hub, "pia", "", "80", said)
+            assert answer.status_code == 403, (headers, shown)
+            assert "X-MLHub-Word" not in answer.headers
+            assert "front" in answer.json()["message"]
+    # Nor is it a token for anything else.
+    proxys = {"Authorization": f"token {hub.proxy_token}"}
+    assert requests.get(f"{hub.url}/hub/api/user", headers=proxys, timeout=30).status_code == 403
+    assert put(hub, "pia", "", "80", proxys).status_code == 403
+    # The twin: the front is told, whoever of them asks it.
+    for headers in everybody[:3]:
+        status, words = hear(hub, "pia", **headers)
+        assert (status, words[3:]) == (204, ["direct"])
+    assert hub.proxy_token not in hub.log
 
 
 def test_a_token_opens_what_its_scopes_say(hub):

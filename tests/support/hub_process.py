@@ -196,13 +196,14 @@ class Hub:
         self.url = f"http://127.0.0.1:{self.port}"
         self.log_file = directory / "hub.log"
         self.environment = environment
+        self.proxy_token = os.urandom(16).hex()
         values = {
             "compiled": str(COMPILED),
             "html": str(REPOSITORY / "resources" / "html"),
             "static": str(REPOSITORY / "resources" / "static"),
             "proxy": str(proxy),
             "preload": str(self._lay_beside_packages(proxy)),
-            "token": os.urandom(16).hex(),
+            "token": self.proxy_token,
             "directory": str(directory),
         }
         ports = {"port": self.port, "hub_port": self.hub_port, "api_port": self.api_port}
