@@ -120,8 +120,7 @@ function M.answer()
         -- Nobody asked for it, and a client would wait for another answer after it.
         ngx.status = 502
     elseif status < 300 then
-        local ends_at = ctx.tool and ctx.tool.ends_at
-        ctx.opened = open.open(ctx.prefix, ctx.generation, status == SWITCHING_PROTOCOLS, ends_at)
+        ctx.opened = open.open(ctx.prefix, ctx.generation, status == SWITCHING_PROTOCOLS, ctx.tool)
     end
     local person = answers.find_person(ctx.prefix)
     if person then

@@ -59,10 +59,12 @@ local function prepare(tool, said, port)
     local var = ngx.var
     local cookie, authorization = read_credentials()
     var.tool_cookie, var.tool_authorization, var.tool_front = cookie, authorization, site.token
+    local path = ("%shub/api/mlhub/tools?user=%s&server=%s%s"):format(
+        site.base_url, text.encode(said.user), text.encode(said.server_name or ""), port and "&port=" .. port or "")
     -- Until it is led on, what nginx sends is the question.
-    var.router_url = front.make_url(targets.read(site.default_target))
-        .. ("%shub/api/mlhub/tools?user=%s&server=%s%s"):format(
-            site.base_url, text.encode(said.user), text.encode(said.server_name or ""), port and "&port=" .. port or "")
+    var.router_url = front.make_url(targets.read(site.default_target)) .. path
+    -- The same is asked again while the answer lasts (resources/router/open.lua).
+    tool.question = { path = path, Cookie = cookie, Authorization = authorization }
     var.tool_key = ngx.sha1_bin(table.concat({ tool.prefix, tool.generation, port or "", cookie, authorization }, "\0"))
     ngx.ctx.tool = tool
 end

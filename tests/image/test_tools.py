@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import http.client
 import re
+import socket
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.support.http2 import Http2
 from tests.support.hub_container import CONFIG, TEST_IMAGE, Hub, docker
 from tests.support.hub_process import Browser
 from tests.support.started_tool import PORT as STARTED_PORT
 from tests.support.started_tool import WEB_IMAGE
+from tests.support.streams import DOWNLOAD, EVENTS, open_stream
 from tests.support.tool_addresses import list_spellings
 from tests.support.tool_program import start_tool
 from tests.support.tool_source import WEB
@@ -22,6 +25,7 @@ from tests.support.wire import list_processes
 PORT = 8501
 INNER_PORT = 8503  # of a program that listens on 127.0.0.1 alone
 SECONDS = 5.0
+ALL = ("WebSocket", EVENTS, DOWNLOAD)
 PATH = f"/user/nora/tools/{PORT}/"
 # How often the declared tool runs.
 COUNT = "cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c 's[a]id = .started for'; true"
@@ -201,51 +205,87 @@ def test_a_page_of_another_site_opens_nothing_with_its_visitors_cookie(hub, orig
     assert hub.request("POST", PATH, b"x", headers={**cookie, "Origin": hub.url})[0] == 200
 
 
+def open_all(hub: Hub, path: str, headers: dict[str, str]) -> dict[str, socket.socket]:
+    streams = {what: open_stream(hub.url, path + what, headers) for what in (EVENTS, DOWNLOAD)}
+    return {"WebSocket": open_websocket(hub.url, path, headers), **streams}
+
+
+def list_what_goes_on(opened: dict[str, socket.socket]) -> list[str]:
+    return [what for what, connection in opened.items() if is_open(connection)]
+
+
 def wait_for_the_end(what: str, is_over: Callable[[], bool]) -> None:
     deadline = time.monotonic() + SECONDS
     while not is_over():
         assert time.monotonic() < deadline, f"{what} goes on"
+        time.sleep(0.05)
 
 
-def test_what_is_open_ends_within_five_seconds_of_a_sign_out_a_lost_share_and_a_stop(hub):
+def test_what_is_open_ends_within_five_seconds_of_a_sign_out_and_a_stop(hub):
     browser = sign_in(hub, "nico")
     path = PATH.replace("nora", "nico")
     assert "nico's program" in browser.get(path, headers={"Accept": "text/html"}).text
     (cookie,) = [each for each in browser.cookies if each.name == "mlhub-tools"]
     nico = {"Cookie": f"mlhub-tools={cookie.value}"}
-    copied, by_token = open_websocket(hub.url, path, nico), make_token(hub, "nico")
+    by_token = make_token(hub, "nico")
+    copied, running = open_all(hub, path, nico), open_all(hub, path, by_token)
     assert is_led_on(hub, nico, path, "nico")
     browser.get("/hub/logout")
     wait_for_the_end("a copied cookie", lambda: not is_led_on(hub, nico, path, "nico"))
-    wait_for_the_end("its WebSocket", lambda: not is_open(copied))
+    wait_for_the_end("what it opened", lambda: not list_what_goes_on(copied))
     assert is_led_on(hub, by_token, path, "nico")
+    assert list_what_goes_on(running) == list(ALL)
 
-    nell, nora = enter(hub, "nell"), make_token(hub, "nora")
-    guests = open_websocket(hub.url, PATH, nell)
-    hub.api("PATCH", "shares/nora/", {"user": "nell"})
-    try:
-        wait_for_the_end("a guest", lambda: not is_led_on(hub, nell))
-        wait_for_the_end("a guest's WebSocket", lambda: not is_open(guests))
-        assert is_led_on(hub, nora)
-    finally:
-        hub.api("POST", "shares/nora/", {"user": "nell"})
-
-    running = open_websocket(hub.url, path, by_token)
     hub.stop_workspace("nico")
-    wait_for_the_end("a stopped workspace", lambda: not is_open(running))
+    wait_for_the_end("a stopped workspace", lambda: not list_what_goes_on(running))
     page = sign_in(hub, "nico").get(path, headers={"Accept": "text/html"})
     assert "is not running" in page.text
     assert ">Start<" in page.text
 
 
-def test_a_websocket_ends_with_the_token_that_opened_it(hub):
+@pytest.mark.parametrize("port", [PORT, INNER_PORT])
+def test_what_a_guest_has_open_ends_with_the_share_and_what_others_have_goes_on(hub, port):
+    path = PATH.replace(str(PORT), str(port))
+    nell, nora = enter(hub, "nell"), make_token(hub, "nora")
+    hub.wait_for(lambda: is_led_on(hub, nora, path), "the way to the port", 30)
+    guests, own = open_all(hub, path, nell), open_all(hub, path, nora)
+    hub.api("PATCH", "shares/nora/", {"user": "nell"})
+    try:
+        wait_for_the_end("a guest", lambda: not is_led_on(hub, nell, path))
+        wait_for_the_end("what a guest has open", lambda: not list_what_goes_on(guests))
+        assert is_led_on(hub, nora, path)
+        assert list_what_goes_on(own) == list(ALL)
+    finally:
+        hub.api("POST", "shares/nora/", {"user": "nell"})
+
+
+def test_what_is_open_ends_with_the_token_that_opened_it(hub):
     brief, lasting = (
-        open_websocket(hub.url, PATH, make_token(hub, "nora", **body))
+        open_all(hub, PATH, make_token(hub, "nora", **body))
         for body in ({"expires_in": 3}, {"expires_in": 3000})
     )
-    assert is_open(brief)
-    hub.wait_for(lambda: not is_open(brief), "its end", 3 + SECONDS)
-    assert is_open(lasting)
+    assert list_what_goes_on(brief) == list(ALL)
+    hub.wait_for(lambda: not list_what_goes_on(brief), "its end", 3 + SECONDS)
+    assert list_what_goes_on(lasting) == list(ALL)
+
+
+def test_over_http2_a_stream_ends_with_its_token_and_another_connections_goes_on(
+    tls_hub, name, wait_for
+):
+    tls_hub.start_workspace(name)
+    start_tool(f"ws-{tls_hub.name}--{name}", PORT, f"{name}'s program", wait_for)
+    gone, kept = (tls_hub.api("POST", f"users/{name}/tokens", {}) for _ in range(2))
+    path = f"/user/{name}/tools/{PORT}/{EVENTS}"
+    with (
+        Http2(tls_hub.host, tls_hub.port) as ending,
+        Http2(tls_hub.host, tls_hub.port) as staying,
+    ):
+        for client, made in ((ending, gone), (staying, kept)):
+            assert client.open(path, [("authorization", f"token {made['token']}")]) == 200
+        tls_hub.api("DELETE", f"users/{name}/tokens/{gone['id']}")
+        assert not ending.goes_on(SECONDS)
+        assert staying.goes_on(1.0)
+    tls_hub.stop_workspace(name)
 
 
 def test_what_listens_on_the_loopback_alone_is_reached_by_whoever_may_and_hears_the_same(hub):
@@ -264,8 +304,8 @@ def test_what_listens_on_the_loopback_alone_is_reached_by_whoever_may_and_hears_
     assert "authorization" not in heard
     assert hub.request("POST", f"{path}counts", b"x" * 3_000_000, headers=nora)[2] == b"3000000"
     assert len(hub.request("GET", f"{path}bytes/3000000", headers=nora)[2]) == 3_000_000
-    socket = open_websocket(hub.url, path, nora)
-    assert is_open(socket)
+    opened = open_websocket(hub.url, path, nora)
+    assert is_open(opened)
     # Whoever reaches the relay itself is nobody without its key.
     status, _, body = hub.request("GET", PATH.replace(str(PORT), "2223"), headers=nora)
     assert (status, b"nora's program" in body) == (503, False)
@@ -326,9 +366,9 @@ def test_a_web_image_is_reached_by_those_who_may_enter_and_by_nobody_else(web_hu
     assert heard["x-forwarded-prefix"] == "/user/nora"
     assert hub.request("GET", f"{path}leads", headers=cookie)[1]["location"] == f"{path}there?x=1"
     assert hub.request("POST", f"{path}counts", b"x" * 500_000, headers=token)[2] == b"500000"
-    socket = open_websocket(hub.url, path, token)
+    opened = open_websocket(hub.url, path, token)
     hub.stop_workspace("nora")
-    wait_for_the_end("a stopped workspace", lambda: not is_open(socket))
+    wait_for_the_end("a stopped workspace", lambda: not is_open(opened))
 
 
 @pytest.mark.parametrize("port", [PORT, INNER_PORT])
@@ -380,7 +420,7 @@ def test_pages_say_what_is_in_the_way(hub):
 
 def test_while_the_hub_is_away_nobody_is_let_in_and_what_is_open_goes_on(hub):
     token = make_token(hub, "nora")
-    socket = open_websocket(hub.url, PATH, token)
+    opened = open_websocket(hub.url, PATH, token)
     fresh = make_token(hub, "nora")
     processes = list_processes(hub)
     pids = [str(each["pid"]) for each in processes if "jupyterhub_config.py" in each["command"]]
@@ -391,7 +431,7 @@ def test_while_the_hub_is_away_nobody_is_let_in_and_what_is_open_goes_on(hub):
         # By now what the hub said of it is old as well.
         with pytest.raises(TimeoutError):
             hub.request("GET", PATH, headers=token, timeout=3)
-        assert is_open(socket)
+        assert is_open(opened)
     finally:
         hub.exec("sh", "-c", f"kill -CONT {' '.join(pids)}")
     hub.wait_for(lambda: is_led_on(hub, fresh), "the hub is back", 30)

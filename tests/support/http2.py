@@ -91,6 +91,24 @@ class Http2:
             sent += room
         return sent
 
+    def open(self, path: str, headers: Iterable[tuple[str, str]]) -> int:
+        """Ask for what may not end; return its status once it has begun."""
+        self._send_head("GET", path, headers, END_STREAM)
+        while not self.status and not self.is_over:
+            self._take_frame()
+        return self.status
+
+    def goes_on(self, seconds: float) -> bool:
+        """Return True if the answer is not over within a time; nothing can be read after that."""
+        self.connection.settimeout(seconds)
+        try:
+            self.read_answer()
+        except TimeoutError:
+            return True
+        except (EOFError, OSError):
+            return False
+        return False
+
     def reset(self) -> None:
         """Give the request up, and keep the connection."""
         self.connection.sendall(frame(RST_STREAM, 0, self.stream, struct.pack(">I", CANCEL)))
@@ -135,7 +153,8 @@ class Http2:
 
     def _read_frame(self) -> tuple[int, int, int, bytes]:
         head = self.file.read(9)
-        assert len(head) == 9, "the connection was closed"
+        if len(head) != 9:
+            raise EOFError("the connection was closed")
         length = int.from_bytes(head[:3])
         return head[3], head[4], int.from_bytes(head[5:]) & LARGEST_WINDOW, self.file.read(length)
 
