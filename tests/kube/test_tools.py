@@ -4,17 +4,31 @@ programs of the pod's loopback among them.
 
 from __future__ import annotations
 
+import secrets
+
 import pytest
 
+from tests.support.cluster import WORKSPACE_IMAGE
 from tests.support.helm_release import address, find_reached, pod
 from tests.support.hub_process import Browser
 from tests.support.started_tool import PORT as STARTED_PORT
 from tests.support.tool_addresses import list_spellings
-from tests.support.tool_source import SOURCE
+from tests.support.tool_source import SOURCE, WEB, WEB_PORT
 from tests.support.websockets import is_open, open_websocket
 
 PORT, INNER_PORT = 8501, 8503
 SECONDS = 5.0
+# The tests' own image as ever, and by its longer name as a web server.
+CATALOGUE = [
+    {"name": "plain", "image": WORKSPACE_IMAGE},
+    {
+        "name": "web",
+        "image": f"docker.io/library/{WORKSPACE_IMAGE}",
+        **WEB,
+        "uid": 1000,
+        "gid": 1000,
+    },
+]
 PEOPLE = ("nora", "nils")
 # Bytes that a container may not give back, by either version of cgroups.
 COUNTED = (
@@ -64,11 +78,11 @@ def make_token(hub, name: str, **body: object) -> dict[str, str]:
     }
 
 
-def enter(hub, name: str, whose: str = "nora") -> dict[str, str]:
+def enter(hub, name: str, whose: str = "nora", path: str = "") -> dict[str, str]:
     """Open somebody's tool as a browser does; return the cookie that it has there."""
     browser = Browser(hub.url)
     browser.log_in(name, "any")
-    page = browser.get(make_path(whose), headers={"Accept": "text/html"})
+    page = browser.get(path or make_path(whose), headers={"Accept": "text/html"})
     assert page.status_code == 200, page.text[:500]
     (cookie,) = [each for each in browser.cookies if each.name == "mlhub-tools"]
     return {"Cookie": f"mlhub-tools={cookie.value}"}
@@ -165,3 +179,43 @@ def test_a_websocket_ends_with_a_lost_share_and_with_its_token(hub):
         hub.wait_for(lambda: not is_open(guests), "the end of the share", SECONDS)
     finally:
         hub.api("POST", "shares/nora/", {"user": "nell"})
+
+
+@pytest.fixture
+def web(hub):
+    """The path of wim's workspace, a web server that asks nobody who is there."""
+    wanted = {"image": "web"}
+    hub.request("POST", "/hub/api/users/wim", b"")
+    hub.install({"policy": {"images": CATALOGUE}})
+    # The kubelet renews a pod's volumes within a minute, or when the pod changes.
+    mark = f"mlhub.test/look={secrets.token_hex(3)}"
+    hub.kubectl("annotate", "--overwrite", "pod", hub.find_pod("hub"), mark)
+    explained = {"user": "wim", "options": wanted}
+    hub.wait_for(
+        lambda: hub.api("POST", "policy/explain", explained)["granted"], "the catalogue", 100
+    )
+    hub.start_workspace("wim", options=wanted)
+    yield "/user/wim/"
+    if hub.is_workspace_ready("wim"):
+        hub.stop_workspace("wim")
+    hub.install()
+
+
+def test_a_web_image_is_reached_by_those_who_may_enter_and_by_nobody_else(hub, web):
+    own = make_token(hub, "wim")
+    for headers in (enter(hub, "wim", path=web), own, hub.headers):
+        status, _, body = hub.request("GET", f"{web}a%2Fb?x=1", headers=headers)
+        assert (status, body.startswith(b"web\nGET /a%2Fb?x=1 HTTP/1.1")) == (200, True), body[:200]
+        assert opens(hub, headers, web)
+    assert b"x-forwarded-user: wim" in hub.request("GET", web, headers=own)[2].lower()
+    for headers in ({}, make_token(hub, "nils"), enter(hub, "nils", "nils")):
+        status, _, body = hub.request("GET", web, headers=headers)
+        assert (status in (401, 403), body.startswith(b"web")) == (True, False)
+        assert not opens(hub, headers, web)
+    target = f"{address(hub, pod(hub, 'wim'))}:{WEB_PORT}"
+    assert find_reached(hub, pod(hub, "nils"), [target]) == set()
+    assert find_reached(hub, hub.find_pod("hub"), [target], container="hub") == {target}
+    opened = open_websocket(hub.url, web, own)
+    hub.stop_workspace("wim")
+    hub.wait_for(lambda: not is_open(opened), "its end with the workspace", SECONDS)
+    assert b"web\n" not in hub.request("GET", web, headers=own)[2][:4]
