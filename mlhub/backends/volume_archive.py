@@ -8,6 +8,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+# What is streamed ends with a member of this name, beside the directory, where files could not be
+# read: JSON that says how many, and of the first of them what it is and why.
+MISSING = "missing.json"
+
 
 @dataclass(frozen=True)
 class KeptVolume:
@@ -18,7 +22,8 @@ class KeptVolume:
 
 
 class VolumeArchive(Protocol):
-    """Read and write whole volumes. Raises ``BackendError`` where the place does not answer.
+    """Read and write whole volumes. Raises ``BackendError`` where the place does not answer, also
+    while content is streamed.
 
     What is streamed is a tar archive whose members lie below one directory; its own entry tells
     owner and mode of the volume's root.
@@ -30,7 +35,10 @@ class VolumeArchive(Protocol):
 
     @abstractmethod
     def read(self, name: str) -> AbstractContextManager[Iterator[bytes]]:
-        """Stream a volume's content. Workspaces that use it are held still for as long."""
+        """Stream a volume's content. Workspaces that use it are held still for as long.
+
+        Raises ``BackendError`` where it cannot be read or is gone; it is not made anew.
+        """
 
     @abstractmethod
     def create(self, volume: KeptVolume) -> None:

@@ -2,7 +2,9 @@
 
 ``backup.json`` comes first and says what it is; then come the hub's files below ``data/`` and
 ``resources/``, then each volume as ``volumes/<n>.json`` (name and labels) with its files below
-``volumes/<n>/``; ``end.json`` comes last, so what was cut off is told from what is whole.
+``volumes/<n>/``. Where some could not be read, ``volumes/<n>.missing.json`` comes behind them; a
+volume that could not be read at all has no files, and ``missing`` in its description says why.
+``end.json`` comes last, so what was cut off is told from what is whole.
 """
 
 from __future__ import annotations
@@ -15,16 +17,20 @@ import tarfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO, cast
 
-from mlhub.errors import BackupError, friendly_errors
+from mlhub.backends.volume_archive import MISSING
+from mlhub.cleanup.missing import REST, Missing
+from mlhub.errors import BackendError, BackupError, friendly_errors
 
 FORMAT = 1
 MANIFEST, END = "backup.json", "end.json"
 PIECE_BYTES = 2**16
 DESCRIPTION_BYTES = 2**20
+# What a volume's own stream raises where it breaks.
+_BROKEN = (BackendError, BackupError, tarfile.TarError, EOFError)
 # Of what a file's PAX header says, this is not said by its other fields.
 _EXTENDED = "SCHILY.xattr."
 
@@ -49,17 +55,47 @@ class Writer:
         """Add a file or an empty directory, without what is inside; links are left out."""
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             return
-        self._tar.add(path, name, recursive=False)
+        try:
+            member = self._tar.gettarinfo(path, name)
+            file = path.open("rb") if member.isreg() else None
+        except OSError as error:
+            raise BackupError(
+                f"{path} of the hub cannot be read: {error.strerror}. Run this as the user that"
+                " the hub runs as."
+            ) from error
+        with file or nullcontext():
+            self._tar.addfile(member, file)
 
-    def add_volume(self, number: int, content: Iterable[bytes]) -> int:
-        """Add the files of a volume from its own tar stream; return their bytes."""
-        total = 0
-        with tarfile.open(fileobj=_Reading(content), mode="r|") as volume:
-            for member in volume:
-                total += member.size
-                moved = _move(member, lambda name: _join(f"volumes/{number}", _cut_first(name)))
-                self._tar.addfile(moved, volume.extractfile(member) if member.isreg() else None)
+    def add_volume(self, number: int, content: Iterable[bytes], missing: Missing) -> int:
+        """Add the files of a volume from its own tar stream; return their bytes.
+
+        A stream that breaks ends the volume, and no more than that; ``missing`` is told.
+        """
+        total, source = 0, _Reading(content)
+        try:
+            with tarfile.open(fileobj=source, mode="r|") as volume:
+                for member in volume:
+                    file = volume.extractfile(member) if member.isreg() else None
+                    if member.name == MISSING and file:
+                        missing.note_all(_parse(file.read(DESCRIPTION_BYTES), MISSING))
+                        continue
+                    total += member.size
+                    if error := self._add_moved(number, member, file):
+                        missing.note(_cut_first(member.name), f"the end is lost: {error}")
+                        return total
+            source.check_end()
+        except _BROKEN as error:
+            missing.note(REST, str(error))
         return total
+
+    def _add_moved(
+        self, number: int, member: tarfile.TarInfo, file: IO[bytes] | None
+    ) -> Exception | None:
+        """Add a member of a volume; return what has broken the stream within it."""
+        moved = _move(member, lambda name: _join(f"volumes/{number}", _cut_first(name)))
+        whole = _Whole(file, member.size) if file else None
+        self._tar.addfile(moved, cast(IO[bytes] | None, whole))
+        return whole.error if whole else None
 
     def close(self) -> None:
         """Write the end of the archive."""
@@ -92,10 +128,7 @@ class Reader:
         file = self._tar.extractfile(self.member) if self.member.isreg() else None
         if file is None or self.member.size > DESCRIPTION_BYTES:
             raise BackupError(f"{self.member.name!r} in the backup is no description.")
-        try:
-            return json.loads(file.read())
-        except ValueError as error:
-            raise BackupError(f"{self.member.name!r} in the backup is damaged.") from error
+        return _parse(file.read(), self.member.name)
 
     def extract(self, folder: Path, name: str) -> None:
         """Write the current member into ``folder`` under ``name``: a file or a directory, nowhere
@@ -145,6 +178,13 @@ class Reader:
                 self.next()
 
 
+def _parse(data: bytes, name: str) -> Any:
+    try:
+        return json.loads(data)
+    except ValueError as error:
+        raise BackupError(f"{name!r} in the backup is damaged.") from error
+
+
 def _reading() -> AbstractContextManager[None]:
     return friendly_errors(
         lambda error: BackupError(f"The backup cannot be read to its end: {error}."),
@@ -180,7 +220,7 @@ class _Reading(io.RawIOBase):
     """Read pieces of bytes as a file."""
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
-        self._pieces, self._rest = iter(pieces), b""
+        self._pieces, self._rest, self._last = iter(pieces), b"", b""
 
     def readable(self) -> bool:
         return True
@@ -191,7 +231,37 @@ class _Reading(io.RawIOBase):
             piece = next(self._pieces, None)
             if piece is None:
                 return 0
-            self._rest = piece
+            self._rest, self._last = piece, (self._last + piece)[-tarfile.BLOCKSIZE :]
         size = min(len(buffer), len(self._rest))
         buffer[:size], self._rest = self._rest[:size], self._rest[size:]
         return size
+
+    def check_end(self) -> None:
+        """Raise ``EOFError`` if the end of the archive does not come: tarfile takes what was cut
+        off between two files for whole.
+        """
+        while self.read(PIECE_BYTES):
+            pass
+        if self._last != bytes(tarfile.BLOCKSIZE):
+            raise EOFError("its end did not come")
+
+
+class _Whole:
+    """Read as many bytes of a file as were announced, also where its stream breaks: what a tar
+    archive has announced has to come. The rest is zeros, and ``error`` tells why.
+    """
+
+    def __init__(self, file: IO[bytes], size: int) -> None:
+        self._file, self._left = file, size
+        self.error: Exception | None = None
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes."""
+        data, wanted = b"", min(size, self._left)
+        if self.error is None:
+            try:
+                data = self._file.read(wanted)
+            except _BROKEN as error:
+                self.error = error
+        self._left -= wanted
+        return data.ljust(wanted, b"\0")

@@ -1,7 +1,8 @@
 """Make a backup of a hub that goes on running.
 
 Invariants: the database is copied as it was at one moment; while a volume is read, what writes to
-it is held still. Nothing of the hub is changed.
+it is held still. Nothing of the hub is changed. What cannot be read of one volume keeps nothing of
+the others out, and is named, here and in the archive.
 """
 
 from __future__ import annotations
@@ -16,9 +17,10 @@ from typing import BinaryIO
 
 from mlhub import __version__
 from mlhub.backends.registry import find_kind
-from mlhub.backends.volume_archive import VolumeArchive
+from mlhub.backends.volume_archive import KeptVolume, VolumeArchive
 from mlhub.cleanup.archive import END, FORMAT, MANIFEST, Writer
-from mlhub.errors import BackupError
+from mlhub.cleanup.missing import REST, Missing, make_plain
+from mlhub.errors import BackendError, BackupError
 from mlhub.options.amount import describe_size
 from mlhub.settings import Settings
 
@@ -33,8 +35,9 @@ MOUNTED = (POLICY, USER_CONFIG)
 
 def make_backup(
     settings: Settings, output: BinaryIO, say: Callable[[str], None], *, with_volumes: bool
-) -> None:
-    """Write the hub's files, and all volumes where wanted, to a stream.
+) -> list[str]:
+    """Write the hub's files, and all volumes where wanted, to a stream. Return the names of volumes
+    that are missing, or of which something is.
 
     Raises ``BackupError`` or ``BackendError``; then the archive has no end and is no backup.
     """
@@ -53,9 +56,10 @@ def make_backup(
     _add_database(settings.data_volume_container, writer, say)
     for path, name in list_files(settings):
         writer.add_file(path, name)
-    count = _add_volumes(volumes, writer, say) if volumes else 0
+    count, lacking = _add_volumes(volumes, writer, say) if volumes else (0, [])
     writer.add_json(END, {"volumes": count})
     writer.close()
+    return lacking
 
 
 def open_volumes(settings: Settings) -> VolumeArchive:
@@ -111,13 +115,37 @@ def _add_database(data: Path, writer: Writer, say: Callable[[str], None]) -> Non
         writer.add_file(copy, f"data/{DATABASE}")
 
 
-def _add_volumes(volumes: VolumeArchive, writer: Writer, say: Callable[[str], None]) -> int:
-    found = volumes.list_volumes()
+def _add_volumes(
+    volumes: VolumeArchive, writer: Writer, say: Callable[[str], None]
+) -> tuple[int, list[str]]:
+    """Add all volumes; return how many there are, and the names of those that lack something."""
+    found, lacking = volumes.list_volumes(), []
     for number, volume in enumerate(found, 1):
-        writer.add_json(
-            f"volumes/{number}.json", {"name": volume.name, "labels": dict(volume.labels)}
-        )
+        told, is_whole = _add_volume(volumes, writer, number, volume)
+        say(f"Volume {number} of {len(found)}: {volume.name}, {told}")
+        if not is_whole:
+            lacking.append(volume.name)
+    return len(found), lacking
+
+
+def _add_volume(
+    volumes: VolumeArchive, writer: Writer, number: int, volume: KeptVolume
+) -> tuple[str, bool]:
+    """Add one volume, or what can be read of it; return what is to be said of it, and whether all
+    of it is there.
+    """
+    described = {"name": volume.name, "labels": dict(volume.labels)}
+    missing, size = Missing(), None
+    try:
         with volumes.read(volume.name) as content:
-            size = writer.add_volume(number, content)
-        say(f"Volume {number} of {len(found)}: {volume.name}, {describe_size(size)}")
-    return len(found)
+            writer.add_json(f"volumes/{number}.json", described)
+            size = writer.add_volume(number, content, missing)
+    except BackendError as error:
+        if size is None:
+            writer.add_json(f"volumes/{number}.json", {**described, "missing": str(error)})
+            return f"MISSING: {make_plain(error)}", False
+        missing.note(REST, str(error))
+    if not missing.count:
+        return describe_size(size), True
+    writer.add_json(f"volumes/{number}.missing.json", missing.make_json())
+    return f"{describe_size(size)}, WITHOUT {missing.describe()}", False

@@ -7,18 +7,23 @@ import os
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from mlhub.backends.registry import read_settings
 from mlhub.cleanup.backup import make_backup
 from mlhub.cleanup.restore import restore_backup
 from mlhub.errors import BackupError
 
+# The archive is written and can be restored, but of some volumes it lacks something.
+EXIT_INCOMPLETE = 3
+
 
 def add_backup_commands(commands: Any) -> None:
     """Add ``backup`` and ``restore`` to the parser."""
     backup = commands.add_parser(
-        "backup", help="write the hub's database, keys and files to one archive, while it runs"
+        "backup",
+        help="write the hub's database, keys and files to one archive, while it runs; exit code 3"
+        " where something of a volume is missing in it",
     )
     backup.add_argument("file", metavar="FILE", help="a new file, or - for standard output")
     backup.add_argument(
@@ -39,8 +44,7 @@ def run_backup(chosen: argparse.Namespace) -> int:
     if chosen.file == "-":
         if sys.stdout.isatty():
             raise BackupError("The archive is not for a terminal. Write: mlhub backup - > FILE")
-        make_backup(read_settings(), sys.stdout.buffer, _say, with_volumes=chosen.volumes)
-        return 0
+        return _write(sys.stdout.buffer, chosen.volumes)
     file = Path(chosen.file)
     try:
         # It holds the hub's secrets: nobody else may read it, and none is overwritten.
@@ -49,7 +53,7 @@ def run_backup(chosen: argparse.Namespace) -> int:
         raise BackupError(f"{file} cannot be made: {error.strerror}. Name a new file.") from error
     try:
         with os.fdopen(descriptor, "wb") as output:
-            make_backup(read_settings(), output, _say, with_volumes=chosen.volumes)
+            code = _write(output, chosen.volumes)
     except BaseException as error:
         with suppress(OSError):
             file.unlink()
@@ -57,7 +61,21 @@ def run_backup(chosen: argparse.Namespace) -> int:
             raise BackupError(f"{file} cannot be written: {error.strerror}.") from error
         raise
     _say(f"{file} holds the hub's secrets as well: keep it where nobody else reads it.")
-    return 0
+    return code
+
+
+def _write(output: BinaryIO, with_volumes: bool) -> int:
+    """Write an archive to a stream; say what it lacks, and return the exit code."""
+    lacking = make_backup(read_settings(), output, _say, with_volumes=with_volumes)
+    if not lacking:
+        return 0
+    _say(
+        "The archive is written, and it LACKS something of"
+        f" {len(lacking)} volume{'' if len(lacking) == 1 else 's'}: {', '.join(lacking)}."
+        " What and why is said above, and in the archive. Keep an older archive until one lacks"
+        " nothing."
+    )
+    return EXIT_INCOMPLETE
 
 
 def run_restore(chosen: argparse.Namespace) -> int:

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 from mlhub.backends.volume_archive import KeptVolume, VolumeArchive
 from mlhub.cleanup.archive import END, FORMAT, MANIFEST, Reader
 from mlhub.cleanup.backup import KEPT, MOUNTED, open_volumes
+from mlhub.cleanup.missing import Missing, make_plain
 from mlhub.errors import BackendError, BackupError
 from mlhub.identity import LABEL_ORIGIN
 from mlhub.settings import Settings
@@ -39,21 +40,87 @@ def restore_backup(settings: Settings, source: BinaryIO, say: Callable[[str], No
         )
     reader = Reader(source)
     manifest = _read_manifest(reader, settings.hub_name)
-    volumes = open_volumes(settings) if manifest.get("has_volumes") else None
-    made: list[str] = []
+    archive = open_volumes(settings) if manifest.get("has_volumes") else None
+    volumes = _Volumes(reader, settings.hub_name, archive, say)
     folder = Path(tempfile.mkdtemp(prefix=".restoring-", dir=data))
     try:
-        _read_members(reader, settings.hub_name, folder, volumes, made, say)
+        _read_members(reader, folder, volumes)
         _put_in_place(folder, data, say)
     except BaseException:
-        for name in made:
-            with suppress(BackendError):
-                assert volumes is not None
-                volumes.remove(name)
+        volumes.remove_made()
         raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    say(f"Restored: {data}" + (f" and {len(made)} volumes" if volumes else "") + ".")
+    say(f"Restored: {data}" + (f" and {len(volumes.made)} volumes" if archive else "") + ".")
+    if volumes.lacking:
+        say(
+            "The backup lacks something of these volumes, as is said above:"
+            f" {', '.join(volumes.lacking)}. Look for it in an older backup before people go on."
+        )
+
+
+class _Volumes:
+    """Make the volumes of a backup, in its order; ``made`` has the names of those that are there
+    now, ``lacking`` of those of which the backup has not all. ``_last`` is the one just read.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        hub_name: str,
+        archive: VolumeArchive | None,
+        say: Callable[[str], None],
+    ) -> None:
+        self._reader, self._hub_name, self._archive, self._say = reader, hub_name, archive, say
+        self.count = 0
+        self._last = ""
+        self.made: list[str] = []
+        self.lacking: list[str] = []
+
+    def restore(self, name: str) -> bool:
+        """Restore the volume whose description is the current member, or tell what the one before
+        lacks; return False if it is neither.
+        """
+        if self._archive is not None and name == f"volumes/{self.count + 1}.json":
+            self._restore_next(self._archive)
+        elif self._last and name == f"volumes/{self.count}.missing.json":
+            missing = Missing()
+            missing.note_all(self._reader.read_json())
+            self._reader.next()
+            self._say(f"Volume {self.count}: the backup is WITHOUT {missing.describe()}")
+            self.lacking.append(self._last)
+            self._last = ""
+        else:
+            return False
+        return True
+
+    def _restore_next(self, archive: VolumeArchive) -> None:
+        described = self._reader.read_json()
+        try:
+            volume = KeptVolume(str(described["name"]), dict(described["labels"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise BackupError("A volume in the backup is not described as it should be.") from error
+        if volume.labels.get(LABEL_ORIGIN) != self._hub_name:
+            raise BackupError(f"The volume {volume.name!r} in the backup is of another hub.")
+        self.count += 1
+        self._reader.next()
+        if reason := make_plain(described.get("missing", "")):
+            self._say(f"Volume {self.count}: {volume.name} is MISSING in the backup: {reason}")
+            self.lacking.append(volume.name)
+            self._last = ""
+            return
+        archive.create(volume)
+        self.made.append(volume.name)
+        self._reader.copy_volume(self.count, partial(archive.write, volume.name))
+        self._say(f"Volume {self.count}: {volume.name}")
+        self._last = volume.name
+
+    def remove_made(self) -> None:
+        """Remove what was made."""
+        for name in self.made:
+            with suppress(BackendError):
+                assert self._archive is not None
+                self._archive.remove(name)
 
 
 def _read_manifest(reader: Reader, hub_name: str) -> dict[str, Any]:
@@ -75,27 +142,18 @@ def _read_manifest(reader: Reader, hub_name: str) -> dict[str, Any]:
     return manifest
 
 
-def _read_members(
-    reader: Reader,
-    hub_name: str,
-    folder: Path,
-    volumes: VolumeArchive | None,
-    made: list[str],
-    say: Callable[[str], None],
-) -> None:
-    """Read everything behind the description; ``made`` gets the names of new volumes."""
+def _read_members(reader: Reader, folder: Path, volumes: _Volumes) -> None:
+    """Read everything behind the description."""
     while reader.member is not None:
         name = reader.member.name
         if name == END:
-            if reader.read_json() != {"volumes": len(made)}:
+            if reader.read_json() != {"volumes": volumes.count}:
                 raise BackupError("The backup is not whole: volumes are missing.")
             return
         if _is_kept(name):
             reader.extract(folder, name)
             reader.next()
-        elif volumes is not None and name == f"volumes/{len(made) + 1}.json":
-            _restore_volume(reader, hub_name, volumes, made, say)
-        else:
+        elif not volumes.restore(name):
             raise BackupError(f"{name!r} has no place in a backup of a hub.")
     raise BackupError("The backup is not whole: its end is missing. Was it cut off?")
 
@@ -105,24 +163,6 @@ def _is_kept(name: str) -> bool:
     if place == "resources":
         return rest in MOUNTED
     return place == "data" and rest.partition("/")[0] in KEPT
-
-
-def _restore_volume(
-    reader: Reader,
-    hub_name: str,
-    volumes: VolumeArchive,
-    made: list[str],
-    say: Callable[[str], None],
-) -> None:
-    described, number = reader.read_json(), len(made) + 1
-    volume = KeptVolume(str(described["name"]), dict(described["labels"]))
-    if volume.labels.get(LABEL_ORIGIN) != hub_name:
-        raise BackupError(f"The volume {volume.name!r} in the backup is of another hub.")
-    volumes.create(volume)
-    made.append(volume.name)
-    reader.next()
-    reader.copy_volume(number, partial(volumes.write, volume.name))
-    say(f"Volume {number}: {volume.name}")
 
 
 def _put_in_place(folder: Path, data: Path, say: Callable[[str], None]) -> None:

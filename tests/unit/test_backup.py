@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import json
 import os
 import sqlite3
 import tarfile
@@ -14,10 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlhub.backends.volume_archive import KeptVolume
-from mlhub.cleanup import archive, backup, restore
+from mlhub.cleanup import archive, backup, backup_cli, restore
 from mlhub.cleanup.archive import Writer
+from mlhub.cleanup.missing import Missing
 from mlhub.cleanup.restore import restore_backup
-from mlhub.errors import BackupError, NameTakenError
+from mlhub.cli.__main__ import main
+from mlhub.errors import BackendError, BackupError, NameTakenError
 from mlhub.settings import Settings
 
 LABELS = {"mlhub.origin": "mlhub", "mlhub.user_name": "ana", "mlhub.server_name": ""}
@@ -196,7 +200,7 @@ def test_files_of_any_size_come_back_whole(sizes):
     )
     output = io.BytesIO()
     writer = Writer(output)
-    writer.add_volume(1, iter([content]))
+    writer.add_volume(1, iter([content]), Missing())
     writer.close()
     got = []
     reader = archive.Reader(io.BytesIO(output.getvalue()))
@@ -241,6 +245,118 @@ def test_an_engine_that_fails_while_it_is_written_to_ends_the_restoration(
     with pytest.raises(BackupError, match="disk is full"):
         bring_back(make_settings(tmp_path / "after"), content)
     assert volumes.volumes == {}
+
+
+class Breaking(Folders):
+    """Volumes that are gone, that break, or that end early, after so many bytes."""
+
+    def __init__(self, **volumes):
+        super().__init__(**volumes)
+        self.gone, self.breaks, self.cut = set(), {}, {}
+
+    @contextmanager
+    def read(self, name):
+        if name in self.gone:
+            raise BackendError(f"There is no volume {name!r} any more.")
+        yield self.stream(name)
+
+    def stream(self, name):
+        content = self.volumes[name][1]
+        yield content[: self.breaks.get(name, self.cut.get(name))]
+        if name in self.breaks:
+            raise BackendError("The place went away.\nIt said \x1b[31mno.")
+
+
+@pytest.fixture
+def command(site, tmp_path, monkeypatch, capsys):
+    """Return a function that runs the command with some volumes; it returns the exit code, what was
+    said, and the archive.
+    """
+
+    def run(volumes, *words):
+        monkeypatch.setattr(backup_cli, "read_settings", lambda: site)
+        monkeypatch.setattr(backup, "open_volumes", lambda _: volumes)
+        file = tmp_path / "backup.tar"
+        file.unlink(missing_ok=True)
+        code = main(["backup", "--volumes", str(file)])
+        return code, capsys.readouterr().err, file.read_bytes() if file.exists() else None
+
+    return run
+
+
+def test_one_volume_that_cannot_be_read_is_named_and_the_others_come(
+    command, tmp_path, monkeypatch
+):
+    parts = {"early": b"x" * 5000, "late": b"y" * 300_000, "last": b"z"}
+    volumes = Breaking(ann=make_volume(**parts), bob=make_volume(**parts), cem=make_volume(**parts))
+    assert command(volumes)[0] == 0
+    volumes.gone, volumes.breaks = {"ann"}, {"bob": 50_000}
+    code, said, archived = command(volumes)
+    assert code == 3
+    assert "Volume 1 of 3: ann, MISSING: There is no volume 'ann' any more\n" in said
+    assert "WITHOUT 'late' (the end is lost: The place went away. It said ?[31mno)" in said
+    assert "LACKS something of 2 volumes: ann, bob." in said
+
+    again, after = Folders(), make_settings(tmp_path / "after")
+    monkeypatch.setattr(restore, "open_volumes", lambda _: again)
+    lines = bring_back(after, archived)
+    assert again.volumes.keys() == {"bob", "cem"}
+    assert read_volume(again.volumes["cem"][1]) == read_volume(volumes.volumes["cem"][1])
+    *_, early, late = read_volume(again.volumes["bob"][1])
+    assert early[-1] == parts["early"]
+    assert late[-1].startswith(b"y" * 20_000)
+    assert late[-1].endswith(bytes(200_000))
+    assert any("Volume 1: ann is MISSING in the backup: There is no volume" in x for x in lines)
+    assert any("Volume 2: the backup is WITHOUT 'late' (the end is lost" in x for x in lines)
+    assert any("lacks something of these volumes, as is said above: ann, bob." in x for x in lines)
+
+
+@pytest.mark.parametrize("at", [512, 1_536, 6_144])
+def test_a_volume_that_is_cut_off_between_its_files_is_no_whole_one(command, at):
+    volumes = Breaking(ann=make_volume(a=b"x" * 400, b=b"y" * 3000, c=b"z"))
+    volumes.cut["ann"] = at
+    code, said, _ = command(volumes)
+    assert code == 3
+    assert "WITHOUT whatever came after (its end did not come)" in said
+
+
+def test_a_full_disk_ends_a_backup_and_is_taken_for_no_fault_of_a_volume(site, monkeypatch):
+    class Full:
+        left = 100_000
+
+        def write(self, data):
+            if self.left < 0:
+                raise OSError(errno.ENOSPC, "No space left on device")
+            self.left -= len(data)
+            return len(data)
+
+    disk = Full()
+    volumes = Folders(ann=make_volume(a=b"x" * 500_000), bob=make_volume())
+    monkeypatch.setattr(backup, "open_volumes", lambda _: volumes)
+    with pytest.raises(OSError, match="No space"):
+        backup.make_backup(site, disk, print, with_volumes=True)
+    disk.left = 10**9  # for what is still to be written when it is forgotten
+
+
+@pytest.mark.parametrize(
+    "told",
+    [None, 7, {}, {"first": [], "count": "x"}, {"first": [["a"]], "count": 1}, {"first": 1}],
+)
+def test_what_a_volume_lacks_is_told_in_one_form_alone(told):
+    with pytest.raises(BackupError, match="not told as it should be"):
+        Missing().note_all(told)
+
+
+def test_however_much_is_missing_little_is_kept_of_it_and_no_name_writes_on_a_terminal():
+    missing = Missing()
+    for number in range(1_000):
+        missing.note(f"\x1b[2Jline\n{number}" + "x" * 10_000, "Permission denied" * 100)
+    again = Missing()
+    again.note_all(json.loads(json.dumps(missing.make_json())))
+    assert again == missing
+    assert len(json.dumps(missing.make_json())) < 2**17
+    assert missing.describe().isprintable()
+    assert missing.describe().endswith("and 980 more")
 
 
 def test_a_place_with_a_hub_in_it_is_left_alone(site):

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import ctypes
 import io
+import json
 import os
 import tarfile
+import tempfile
 import threading
 from http.client import HTTPConnection, IncompleteRead
+from pathlib import Path
 
 import pytest
 
 from mlhub.backends.kubernetes import claim_files
-from mlhub.backends.kubernetes.claim_files import Exactly, Server
+from mlhub.backends.kubernetes.claim_files import NAMED, Exactly, Server
+from mlhub.backends.volume_archive import MISSING
+from mlhub.cleanup.archive import Reader, Writer
+from mlhub.cleanup.missing import Missing
+
+NOBODY = 65_534
 
 
 @pytest.fixture
@@ -103,14 +112,106 @@ def test_a_pipe_in_the_place_of_a_file_is_waited_for_by_nobody(serve, monkeypatc
     place = begin("only")
     (place / "file").write_text("words")
     os.mkfifo(place / "pipe")
-    as_file = tarfile.TarFile.gettarinfo
+    look = os.lstat
 
-    def see_it_before(tar, path, name):
-        return as_file(tar, path if not path.endswith("/pipe") else f"{place}/file", name)
+    def see_it_before(path):
+        return look(path if not str(path).endswith("/pipe") else f"{place}/file")
 
-    monkeypatch.setattr(tarfile.TarFile, "gettarinfo", see_it_before)
+    monkeypatch.setattr(os, "lstat", see_it_before)
     with tarfile.open(fileobj=io.BytesIO(ask("GET")[1])) as tar:
         assert tar.getnames() == ["volume", "volume/file"]
+
+
+def test_a_link_in_the_place_of_a_file_leads_nowhere(serve, monkeypatch):
+    begin, ask = serve
+    place = begin("only")
+    (place / "file").write_text("words")
+    (place.parent / "elsewhere").write_text("secret")
+    (place / "link").symlink_to("../elsewhere")
+    assert read(ask("GET")[1])[0] == {"volume": None, "volume/file": b"words", "volume/link": None}
+    look = os.lstat
+
+    def see_a_file(path):
+        return look(path if not str(path).endswith("/link") else f"{place}/file")
+
+    monkeypatch.setattr(os, "lstat", see_a_file)
+    content, missing = read(ask("GET")[1])
+    assert content == {"volume": None, "volume/file": b"words"}
+    assert [name for name, _ in missing["first"]] == ["link"]
+
+
+def read(archive):
+    """Read what is in an archive, and what it says that is missing."""
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        found = {each.name: (each.isreg() and tar.extractfile(each).read()) or None for each in tar}
+    return found, json.loads(found.pop(MISSING, "null"))
+
+
+@pytest.fixture
+def as_somebody(serve, monkeypatch):
+    """Serve a volume as a user that is not root, who may come to it."""
+    served = Server.serve_forever
+
+    def serve_as_somebody(server, *arguments):
+        # Of this thread alone; where root runs the tests, it may read no more than others.
+        assert ctypes.CDLL(None).setfsuid(NOBODY) is not None
+        served(server, *arguments)
+
+    monkeypatch.setattr(Server, "serve_forever", serve_as_somebody)
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+
+        def begin(name):
+            place = serve[0](Path(folder) / name)
+            for each in (place.parent, place):
+                each.chmod(0o755)
+            return place
+
+        yield begin, serve[1]
+
+
+def test_what_may_not_be_read_is_named_and_all_else_comes(as_somebody):
+    begin, ask = as_somebody
+    place = begin("only")
+    fill(place)
+    (place / "deep").chmod(0o755)
+    whole, missing = read(ask("GET")[1])
+    assert missing is None
+    (place / "a").write_text("locked")
+    (place / "a").chmod(0)
+    os.link(place / "a", place / "another")  # what leads to it leads nowhere without it
+    (place / "locked").mkdir()
+    (place / "locked" / "in").write_text("words")
+    (place / "locked").chmod(0)
+    for number in range(NAMED):
+        (place / f"z{number:02}").touch(0o200)
+    archived, restored = ask("GET")[1], []
+    content, missing = read(archived)
+    assert content == {**whole, "volume/locked": None}
+    assert missing["count"] == NAMED + 3
+    assert len(missing["first"]) == NAMED
+    assert missing["first"][:4] == [
+        [name, "Permission denied"] for name in ("a", "another", "locked", "z00")
+    ]
+    second = begin("second")
+    second.chmod(0o777)
+    backup = io.BytesIO()
+    writer, told = Writer(backup), Missing()
+    writer.add_volume(1, iter([archived]), told)
+    writer.close()
+    assert told.count == missing["count"]
+    reader = Reader(io.BytesIO(backup.getvalue()))
+    reader.copy_volume(1, lambda pieces: restored.append(ask("PUT", pieces)))
+    assert restored == [(204, b"")]
+    names = sorted(each.name for each in second.iterdir())
+    assert names == ["big", "deep", "hard", "locked", "soft"]
+
+
+def test_what_cannot_be_read_to_its_end_is_told_and_as_long_as_was_said(tmp_path):
+    with (tmp_path / "file").open("wb") as unreadable:
+        file = Exactly(unreadable, 70_000)
+        assert file.read(2**16) + file.read(2**16) == bytes(70_000)
+    assert isinstance(file.error, OSError)
 
 
 def test_nobody_without_the_token_reads_or_writes(serve):

@@ -21,6 +21,7 @@ from mlhub.identity import LABEL_ORIGIN
 from mlhub.settings import Settings
 
 PLACE = "/volume"  # where the container has it, and how all members begin
+MADE_BY = "mlhub.made_by"
 # An engine says nothing while it writes what it was sent to a slow disk.
 ANSWER_SECONDS = 600
 
@@ -46,7 +47,11 @@ class DockerVolumeArchive:
     def read(self, name: str) -> Iterator[Iterator[bytes]]:
         with self._engine.friendly_errors(), self._mounted(name) as container, self._still(name):
             content, _ = self._client.get_archive(container, PLACE, chunk_size=PIECE_BYTES)
-            yield content
+            yield self._stream(content)
+
+    def _stream(self, content: Iterable[bytes]) -> Iterator[bytes]:
+        with self._engine.friendly_errors():
+            yield from content
 
     def create(self, volume: KeptVolume) -> None:
         with self._engine.friendly_errors():
@@ -72,19 +77,28 @@ class DockerVolumeArchive:
 
     @contextmanager
     def _mounted(self, name: str) -> Iterator[str]:
+        """Have a container with a volume; one that is gone stays gone."""
+        own = f"{self._hub_name}-backup-{secrets.token_hex(4)}"
+        # An engine makes a volume that it does not know, with these labels and under that name.
+        options = {"Labels": {MADE_BY: own}}
+        mount = {"Type": "volume", "Source": name, "Target": PLACE, "VolumeOptions": options}
         made = self._client.create_container(
             self._find_image(),
             command=["true"],
             entrypoint=[],
-            name=f"{self._hub_name}-backup-{secrets.token_hex(4)}",
-            host_config=self._client.create_host_config(
-                mounts=[{"Type": "volume", "Source": name, "Target": PLACE}], network_mode="none"
-            ),
+            name=own,
+            host_config=self._client.create_host_config(mounts=[mount], network_mode="none"),
         )
+        is_anew = False
         try:
+            labels = self._client.inspect_volume(name).get("Labels") or {}
+            if is_anew := labels.get(MADE_BY) == own:
+                raise BackendError(f"There is no volume {name!r} any more.")
             yield made["Id"]
         finally:
             self._client.remove_container(made["Id"], force=True)
+            if is_anew:
+                self._client.remove_volume(name)
 
     @contextmanager
     def _still(self, name: str) -> Iterator[None]:

@@ -16,13 +16,14 @@ import secrets
 import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from kubespawner.clients import load_config
 
+from mlhub import errors
 from mlhub.backends.kubernetes import claim_files, pods
 from mlhub.backends.kubernetes.checkup import read_namespace
 from mlhub.backends.kubernetes.client import Api, friendly_errors
@@ -43,7 +44,6 @@ LONGEST_SECONDS = 6 * 3600  # after which the cluster ends a pod that nobody has
 PIECE_BYTES, LOG_LINES = 2**16, 5
 # As which user it reads and writes: the one of images that say nothing else.
 UID, GID = 1000, 100
-Ask = Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,11 @@ class KubernetesVolumeArchive:
 
     @contextmanager
     def read(self, name: str) -> Iterator[Iterator[bytes]]:
-        with self._beside(name, is_read_only=True) as ask:
-            yield _read(ask("GET"))
+        # A pod waits for a claim that is gone, as for one that comes yet.
+        if self._run(self._api.read, CLAIM, name) is None:
+            raise BackendError(f"There is no claim {name!r} any more.")
+        with self._beside(name, is_read_only=True) as files:
+            yield files.hand_out()
 
     def create(self, volume: KeptVolume) -> None:
         claim = json.loads(volume.labels[LABEL_CLAIM])
@@ -85,8 +88,8 @@ class KubernetesVolumeArchive:
             )
 
     def write(self, name: str, content: Iterable[bytes]) -> None:
-        with self._beside(name, is_read_only=False) as ask:
-            ask("PUT", content)
+        with self._beside(name, is_read_only=False) as files:
+            files.take_in(content)
 
     def remove(self, name: str) -> None:
         self._run(self._api.delete, CLAIM, name)
@@ -99,8 +102,8 @@ class KubernetesVolumeArchive:
         return self._runner.run(do())
 
     @contextmanager
-    def _beside(self, claim: str, is_read_only: bool) -> Iterator[Ask]:
-        """Have a pod with a claim, and something to ask it with."""
+    def _beside(self, claim: str, is_read_only: bool) -> Iterator[_Files]:
+        """Have a pod with a claim, and ask it for the files."""
         name, token = f"{self._hub_name}-backup-{secrets.token_hex(4)}", secrets.token_hex(16)
         pod = _make_pod(self._hub_name, self._find_place(), name, token)
         source = {"claimName": claim, "readOnly": is_read_only}
@@ -110,12 +113,13 @@ class KubernetesVolumeArchive:
         self._run(self._api.create, "pod", pod)
         try:
             address = self._wait(name, claim)
-            yield partial(_ask, address, token)
-        except (OSError, http.client.HTTPException) as error:
-            said = self._run(self._api.read_log, name, pods.CONTAINER, LOG_LINES) or repr(error)
-            raise BackendError(f"The files of the claim {claim!r} do not come: {said}") from error
+            yield _Files(address, token, partial(self._explain, name, claim))
         finally:
             self._run(self._api.delete, "pod", name, None, 0)
+
+    def _explain(self, pod: str, claim: str, error: Exception) -> BackendError:
+        said = self._run(self._api.read_log, pod, pods.CONTAINER, LOG_LINES) or repr(error)
+        return BackendError(f"The files of the claim {claim!r} do not come: {said}")
 
     def _wait(self, name: str, claim: str) -> str:
         """Return the pod's address once its program listens."""
@@ -217,18 +221,41 @@ def _make_pod(hub: str, place: Place, name: str, token: str) -> dict[str, Any]:
     }
 
 
-def _ask(address: str, token: str, method: str, content: Iterable[bytes] | None = None) -> Any:
-    connection = http.client.HTTPConnection(address, claim_files.PORT, timeout=ANSWER_SECONDS)
-    headers = {"Authorization": f"Bearer {token}"}
-    if content is not None:
-        headers["Transfer-Encoding"] = "chunked"
-    connection.request(method, "/", content, headers, encode_chunked=content is not None)
-    response = connection.getresponse()
-    if response.status >= 400:
-        raise http.client.HTTPException(f"{response.status} {response.reason}")
-    return response
+class _Files:
+    """The files of a claim, as the program beside it hands them out and takes them in."""
 
+    def __init__(
+        self, address: str, token: str, explain: Callable[[Exception], BackendError]
+    ) -> None:
+        self._address, self._token, self._explain = address, token, explain
 
-def _read(response: Any) -> Iterator[bytes]:
-    while data := response.read(PIECE_BYTES):
-        yield data
+    def hand_out(self) -> Iterator[bytes]:
+        """Return the archive of all files, piece by piece."""
+        with self._friendly_errors():
+            return self._stream(self._ask("GET"))
+
+    def take_in(self, content: Iterable[bytes]) -> None:
+        """Write the files of an archive."""
+        with self._friendly_errors():
+            self._ask("PUT", content)
+
+    def _stream(self, response: http.client.HTTPResponse) -> Iterator[bytes]:
+        with self._friendly_errors():
+            while data := response.read(PIECE_BYTES):
+                yield data
+
+    def _friendly_errors(self) -> AbstractContextManager[None]:
+        return errors.friendly_errors(self._explain, (OSError, http.client.HTTPException))
+
+    def _ask(self, method: str, content: Iterable[bytes] | None = None) -> http.client.HTTPResponse:
+        connection = http.client.HTTPConnection(
+            self._address, claim_files.PORT, timeout=ANSWER_SECONDS
+        )
+        headers = {"Authorization": f"Bearer {self._token}"}
+        if content is not None:
+            headers["Transfer-Encoding"] = "chunked"
+        connection.request(method, "/", content, headers, encode_chunked=content is not None)
+        response = connection.getresponse()
+        if response.status >= 400:
+            raise http.client.HTTPException(f"{response.status} {response.reason}")
+        return response

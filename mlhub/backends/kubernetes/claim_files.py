@@ -7,17 +7,20 @@ token, one at a time, and ends by itself where nobody asks.
 
 import hmac
 import io
+import json
 import os
 import stat
 import sys
 import tarfile
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 PLACE, PORT = "/volume", 8080
 IDLE_SECONDS = 600
 PIECE_BYTES = 2**16
+# The last member of an archive, where files could not be read: how many, and the first of them.
+MISSING, NAMED = "missing.json", 20
 
 
 class Chunks(io.RawIOBase):
@@ -65,20 +68,30 @@ class Unchunked(io.RawIOBase):
 
 
 def open_at_once(path: str, flags: int) -> int:
-    """Open a file without waiting for anybody: a pipe may be in its place by now."""
-    return os.open(path, flags | os.O_NONBLOCK)
+    """Open a file without waiting for anybody, and no other one: a pipe or a link may be in its
+    place by now.
+    """
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOFOLLOW)
 
 
 class Exactly:
-    """Read just as many bytes of a file as its header says, whatever becomes of it meanwhile."""
+    """Read just as many bytes of a file as its header says, whatever becomes of it meanwhile; what
+    cannot be read is zeros, and ``error`` tells why.
+    """
 
     def __init__(self, file: Any, size: int) -> None:
         self.file, self.left = file, size
+        self.error: OSError | None = None
 
     def read(self, size: int = PIECE_BYTES, /) -> bytes:
         """Return the next bytes."""
         wanted = min(size, self.left)
-        data: bytes = self.file.read(wanted) or bytes(wanted)
+        data = b""
+        try:
+            data = b"" if self.error else self.file.read(wanted)
+        except OSError as error:
+            self.error = error
+        data = data or bytes(wanted)
         self.left -= len(data)
         return data
 
@@ -96,10 +109,16 @@ class Files(BaseHTTPRequestHandler):
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         chunks = Chunks(self.wfile)
+        self.count, self.missing = 0, list[list[str]]()
         with tarfile.open(
             fileobj=chunks, mode="w|", format=tarfile.PAX_FORMAT, bufsize=PIECE_BYTES
         ) as tar:
             self.add(tar, PLACE, "volume")
+            if self.missing:
+                said = json.dumps({"count": self.count, "first": self.missing}).encode()
+                member = tarfile.TarInfo(MISSING)
+                member.size = len(said)
+                tar.addfile(member, io.BytesIO(said))
         chunks.end()
 
     def do_PUT(self) -> None:
@@ -134,26 +153,41 @@ class Files(BaseHTTPRequestHandler):
 
     def add_one(self, tar: tarfile.TarFile, path: str, name: str) -> list[str]:
         """Add one file, link or folder; return the names in a folder. What is gone by now, or is
-        something else, is left out.
+        something else, is left out; what cannot be read is noted.
         """
+        file, member, names = None, None, []
         try:
-            member = tar.gettarinfo(path, name)
-            if member is None:  # a socket
-                return []
-            if member.isreg():
-                with open(path, "rb", opener=open_at_once) as file:
-                    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                        tar.addfile(member, Exactly(file, member.size))
-                return []
-            names = os.listdir(path) if member.isdir() else []
+            # Opened first: what other names of the same file lead to has to be in the archive.
+            if stat.S_ISREG(os.lstat(path).st_mode):
+                file = open(path, "rb", opener=open_at_once)  # noqa: SIM115
+            member = tar.gettarinfo(path, name, file)
+            names = os.listdir(path) if member and member.isdir() else []
         except (FileNotFoundError, NotADirectoryError):
             return []
-        except PermissionError:
+        except OSError as error:
             if name == "volume/lost+found":  # of the file system's own
                 return []
-            raise
-        tar.addfile(member)
+            self.note(name, error)
+        with file or nullcontext():
+            if member is not None:  # else a socket, or noted
+                self.add_member(tar, member, file)
         return names
+
+    def add_member(self, tar: tarfile.TarFile, member: tarfile.TarInfo, file: Any) -> None:
+        """Add what was found, a file as long as is said of it."""
+        if member.islnk() or (file is None and not member.isreg()):
+            tar.addfile(member)
+        elif file is not None and member.isreg():
+            content = Exactly(file, member.size)
+            tar.addfile(member, content)
+            if content.error:
+                self.note(member.name, content.error)
+
+    def note(self, name: str, error: OSError) -> None:
+        """Note a file that cannot be read, or not to its end."""
+        self.count += 1
+        if len(self.missing) < NAMED:
+            self.missing.append([name.partition("/")[2] or ".", error.strerror or str(error)])
 
     def is_known(self) -> bool:
         """Return True if whoever asks has the token; else they are told."""
