@@ -2,8 +2,9 @@
 
 What counts as use is the hub's ``last_activity`` of a server: answered requests and open
 WebSockets, which the proxy tells; SSH sessions (``mlhub/ssh/session_registry.py``); what kernels
-say, which a Jupyter server tells itself; and a kernel that computes (``mlhub/cleanup/kernels.py``),
-after which it is asked only where the workspace would be stopped because nobody uses it.
+say, which a Jupyter server tells itself; and a kernel that computes or a terminal in which
+something is written (``mlhub/cleanup/kernels.py``), after which it is asked only where the
+workspace would be stopped because nobody uses it.
 
 It is the hub itself that looks, and no service with a token: only the hub knows whose rules of the
 policy hold for whom, and who uses a workspace at the moment when it would be stopped.
@@ -24,7 +25,7 @@ from typing import Any
 from traitlets.config import Config, LazyConfigValue
 
 from mlhub.cleanup.evidence import Clock, SteadyClock
-from mlhub.cleanup.kernels import has_busy_kernel
+from mlhub.cleanup.kernels import find_use
 from mlhub.errors import ConfigurationError, MLHubError
 from mlhub.policy.idle import PlannedStop
 from mlhub.settings import Settings
@@ -98,19 +99,21 @@ class Culler:
         return stop if stop is not None and stop.at <= self.clock.look() else None
 
     async def _ask_for_due(self, spawner: Any) -> PlannedStop | None:
-        """Find what is due where no kernel computes, which is use."""
+        """Find what is due where neither kernels nor terminals are in use."""
         stop = self._find_due(spawner)
         if stop is None or not stop.is_idle:
             return stop
-        is_busy = await has_busy_kernel(spawner)
+        use = await find_use(spawner)
         stop = self._find_due(spawner)  # somebody may have come meanwhile
-        if stop is None or not is_busy:
+        if stop is None or use is None:
             return stop
-        self.app.log.info("%s is used, because a kernel computes", spawner._log_name)
-        note_use(spawner)
+        note_use(spawner, use.at)
         stop = self._find_due(spawner)
-        # Whatever the clocks say of that use, it is one.
-        return None if stop is None or stop.is_idle else stop
+        # Whatever the clocks say of a use that goes on, it is one.
+        if stop is not None and not (use.is_going_on and stop.is_idle):
+            return stop
+        self.app.log.info("%s is used, because %s", spawner._log_name, use.how)
+        return None
 
     async def _stop(self, user: Any, spawner: Any) -> None:
         async with self._turns:

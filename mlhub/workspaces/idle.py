@@ -93,10 +93,11 @@ def describe_stop(spawner: Any) -> dict[str, Any] | None:
     }
 
 
-def note_use(spawner: Any) -> None:
-    """Count this moment as use of a workspace by its owner."""
-    now = utcnow(with_tz=False)
-    spawner.user.orm_user.last_activity = spawner.orm_spawner.last_activity = now
+def note_use(spawner: Any, at: datetime | None = None) -> None:
+    """Count a moment, by default this one, as use of a workspace by its owner."""
+    moment = (at or utcnow()).astimezone(UTC).replace(tzinfo=None)
+    for row in (spawner.user.orm_user, spawner.orm_spawner):
+        row.last_activity = max(row.last_activity or moment, moment)
     spawner.user.db.commit()
 
 

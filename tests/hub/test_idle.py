@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.support.hub_process import Service
 from tests.support.warnings_of_pages import read_warnings
 from tests.support.websockets import is_open, open_websocket
 
@@ -70,6 +71,17 @@ def answer_kernels(said):
     piece = b" " * 10**6
     return answer
 
+def answer_terminals(said):
+    # What a workspace says of its terminals: one was written to an hour ago, one half a day ago.
+    def answer(request):
+        hours = (1, 12) if said.kind == "terminal" else (12, 12)
+        times = [utcnow() - timedelta(hours=each) for each in hours]
+        yield b"HTTP/1.1 200 OK\\r\\n\\r\\n" + json.dumps(
+            [{"name": "1", "last_activity": each.isoformat()} for each in times]
+        ).encode()
+
+    return answer
+
 class Say(BaseHandler):
     # From now on a workspace says so of its kernels.
     def check_xsrf_cookie(self):
@@ -80,6 +92,7 @@ class Say(BaseHandler):
         kind, row = self.get_argument("kind"), spawner.orm_spawner
         said = SimpleNamespace(kind=kind, row=row, token=spawner.api_token)
         spawner._find_servers().answers["/api/kernels"] = answer_kernels(said)
+        spawner._find_servers().answers["/api/terminals"] = answer_terminals(said)
 
 class Look(BaseHandler):
     # The next look is due.
@@ -224,6 +237,21 @@ def test_a_kernel_that_computes_is_use_and_one_that_waits_is_none(hub, admin, be
     assert not is_ready(admin, "quin")
 
 
+def test_a_terminal_in_which_something_is_written_is_use_since_then(hub, admin, begin):
+    for name, kind in (("flo", "terminal"), ("gil", "idle")):
+        begin(name, 3 * HOUR)
+        say(hub, name, kind)
+    look(hub)
+    assert [is_ready(admin, name) for name in ("flo", "gil")] == [True, False]
+    assert "flo is used, because a terminal writes or is written to" in hub.log
+    left = admin.get("users/flo/server/workspace").json()["stop"]["remaining_seconds"]
+    assert HOUR - 60 < left <= HOUR
+    assert hub.browser().post("/hub/past", params={"user": "flo", "seconds": 2 * HOUR}).ok
+    say(hub, "flo", "idle")
+    look(hub)
+    assert not is_ready(admin, "flo")
+
+
 def test_somebody_who_comes_while_a_workspace_is_asked_keeps_it(hub, admin, begin):
     begin("yan", 3 * HOUR)
     say(hub, "yan", "used meanwhile")
@@ -268,6 +296,9 @@ def test_the_owner_is_warned_and_keeps_it_by_a_button_without_javascript(hub, ad
         True,
         "By then nobody has used it for 2 hours.",
     )
+    own = admin.post("users/kim/tokens", json={"scopes": ["access:servers!server=kim/"]}).json()
+    (notice,) = Service(hub.url, own["token"]).get("users/kim/server/notices").json()["notices"]
+    assert "because by then nobody has used it for 2 hours." in notice["text"]  # in JupyterLab
     answer = browser.submit("/hub/home", {"server": ""}, to="/hub/keep")
     assert answer.url.endswith("/hub/home")
     assert read_warnings(answer, "stop") == {}
