@@ -75,6 +75,7 @@ class Writer:
         try:
             with tarfile.open(fileobj=source, mode="r|") as volume:
                 for member in volume:
+                    _forget_members(volume)
                     file = volume.extractfile(member) if member.isreg() else None
                     if member.name == MISSING and file:
                         missing.note_all(_parse(file.read(DESCRIPTION_BYTES), MISSING))
@@ -95,6 +96,7 @@ class Writer:
         moved = _move(member, lambda name: _join(f"volumes/{number}", _cut_first(name)))
         whole = _Whole(file, member.size) if file else None
         self._tar.addfile(moved, cast(IO[bytes] | None, whole))
+        _forget_members(self._tar)
         return whole.error if whole else None
 
     def close(self) -> None:
@@ -118,6 +120,7 @@ class Reader:
         """Go to the next member; ``member`` is None behind the last one."""
         with _reading():
             self.member = self._tar.next()
+        _forget_members(self._tar)
         # Its place in the backup is judged by how its name begins.
         if self.member is not None and ".." in self.member.name.split("/"):
             raise BackupError(f"{self.member.name!r} in the backup leads elsewhere.")
@@ -175,7 +178,13 @@ class Reader:
                 volume.addfile(
                     moved, self._tar.extractfile(self.member) if self.member.isreg() else None
                 )
+                _forget_members(volume)
                 self.next()
+
+
+def _forget_members(tar: Any) -> None:
+    """Forget what went by: tarfile keeps a kilobyte of each file, and people have millions."""
+    tar.members.clear()
 
 
 def _parse(data: bytes, name: str) -> Any:

@@ -8,12 +8,25 @@ from tests.support.hub_container import docker
 
 CONTENT = (
     "cd /workspace && { find . -printf '%P %y %m %U %l %s\\n' | sort; "
-    "find . -type f -exec sha256sum {} + | sort; }"
+    "find . -type f -exec sha256sum {} + | sort; } | cat -v"
 )
 FILES = """
 cd /workspace && mkdir -p notes/deep && head -c 20000000 /dev/urandom > notes/big
 printf 'forty-two' > 'notes/deep/plän.txt' && ln -s ../big notes/deep/soft && ln notes/big hard
 touch empty && chown -R 1000:1000 notes && chmod 700 notes && chmod 4755 empty
+mkfifo notes/pipe && touch "notes/$(printf 'no\\377text\\nline')" && truncate -s 5M notes/hole
+echo locked > notes/locked && chown 1000:1000 notes/locked && chmod 000 notes/locked
+"""
+
+
+BROKEN = ["volume", "create", "--opt", "type=nfs", "--opt", "device=:/none"]
+BROKEN += ["--opt", "o=addr=127.0.0.1,soft,timeo=1,retrans=0"]
+
+
+# What is written in this order is in a backup in this order, because a workspace is held still.
+WRITE_ON = """
+mkdir -p /workspace/load && cd /workspace/load && n=0
+while :; do n=$((n+1)); for each in one two; do echo $n > new && mv new $each; done; done
 """
 
 
@@ -41,6 +54,18 @@ def test_people_files_keys_and_names_come_back_on_an_empty_engine(make_hub, tmp_
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
     line = key.with_suffix(".pub").read_text()
     hub.api("POST", "users/ann/ssh-keys", {"name": "laptop", "key": line})
+    docker("exec", "--detach", find_container(hub), "sh", "-c", WRITE_ON)
+    # Of the hub by its labels, and of a storage that does not answer.
+    lost = docker(*BROKEN, "--label", f"mlhub.origin={hub.name}", f"{hub.name}-lost")
+    incomplete = subprocess.run(
+        ["docker", "exec", hub.name, "mlhub", "backup", "--volumes", "/data/incomplete.tar"],
+        capture_output=True,
+        text=True,
+    )
+    assert incomplete.returncode == 3, incomplete.stderr
+    assert f"{lost}, MISSING: " in incomplete.stderr
+    assert f"LACKS something of 1 volume: {lost}." in incomplete.stderr
+    docker("volume", "rm", lost)
     archive = tmp_path / "backup.tar"
     with archive.open("wb") as output:
         command = ["docker", "exec", hub.name, "mlhub", "backup", "--volumes", "-"]
@@ -64,4 +89,8 @@ def test_people_files_keys_and_names_come_back_on_an_empty_engine(make_hub, tmp_
     assert "work" in servers
     assert [key["name"] for key in hub.api("GET", "users/ann/ssh-keys")] == ["laptop"]
     hub.start_workspace("ann", "work")
+    loaded = docker("exec", find_container(hub), "sh", "-c", "cd /workspace/load && cat one two")
+    first, second = map(int, loaded.split())
+    assert first - second in (0, 1)
+    docker("exec", find_container(hub), "rm", "-r", "/workspace/load")
     assert docker("exec", find_container(hub), "sh", "-c", CONTENT) == before

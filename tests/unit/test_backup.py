@@ -8,7 +8,9 @@ import json
 import os
 import sqlite3
 import tarfile
+import tempfile
 import threading
+import tracemalloc
 from contextlib import contextmanager
 
 import pytest
@@ -209,6 +211,35 @@ def test_files_of_any_size_come_back_whole(sizes):
     assert reader.member is None
 
 
+def test_however_many_files_there_are_none_is_kept_in_mind():
+    def stream():
+        for number in range(5_000):
+            yield tarfile.TarInfo(f"volume/{number}").tobuf()
+        yield bytes(1024)
+
+    class Pipe(io.RawIOBase):
+        """As long as it is, it takes no room."""
+
+        def write(self, data):
+            disk.write(data)
+            return len(data)
+
+    with tempfile.TemporaryFile() as disk:
+        tracemalloc.start()
+        try:
+            writer = Writer(Pipe())
+            writer.add_volume(1, stream(), Missing())
+            writer.close()
+            disk.seek(0)
+            reader, sizes = archive.Reader(disk), []
+            reader.copy_volume(1, lambda pieces: sizes.extend(map(len, pieces)))
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert sum(sizes) > 5_000 * 512
+    assert peak < 2**20
+
+
 def test_a_backup_that_was_cut_off_restores_nothing_wherever_that_was(site, tmp_path, monkeypatch):
     content = write(site, Folders(one=make_volume(a=b"x" * 5000)), monkeypatch)
     for part in range(1, 10):
@@ -326,16 +357,15 @@ def test_a_full_disk_ends_a_backup_and_is_taken_for_no_fault_of_a_volume(site, m
 
         def write(self, data):
             if self.left < 0:
+                self.left = 10**9  # for what is still to be written when it is forgotten
                 raise OSError(errno.ENOSPC, "No space left on device")
             self.left -= len(data)
             return len(data)
 
-    disk = Full()
     volumes = Folders(ann=make_volume(a=b"x" * 500_000), bob=make_volume())
     monkeypatch.setattr(backup, "open_volumes", lambda _: volumes)
     with pytest.raises(OSError, match="No space"):
-        backup.make_backup(site, disk, print, with_volumes=True)
-    disk.left = 10**9  # for what is still to be written when it is forgotten
+        backup.make_backup(site, Full(), print, with_volumes=True)
 
 
 @pytest.mark.parametrize(

@@ -29,10 +29,10 @@ ANSWER_SECONDS = 600
 class DockerVolumeArchive:
     """Read and write the volumes of one hub."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, image: str = "") -> None:
         self._hub_name = settings.hub_name
         self._engine = Engine({"timeout": ANSWER_SECONDS})
-        self._image = ""
+        self._image = image  # of the containers; else that of our own one
 
     def list_volumes(self) -> list[KeptVolume]:
         with self._engine.friendly_errors():

@@ -102,7 +102,7 @@ class KubernetesVolumeArchive:
         return self._runner.run(do())
 
     @contextmanager
-    def _beside(self, claim: str, is_read_only: bool) -> Iterator[_Files]:
+    def _beside(self, claim: str, is_read_only: bool) -> Iterator[ClaimFiles]:
         """Have a pod with a claim, and ask it for the files."""
         name, token = f"{self._hub_name}-backup-{secrets.token_hex(4)}", secrets.token_hex(16)
         pod = _make_pod(self._hub_name, self._find_place(), name, token)
@@ -113,7 +113,7 @@ class KubernetesVolumeArchive:
         self._run(self._api.create, "pod", pod)
         try:
             address = self._wait(name, claim)
-            yield _Files(address, token, partial(self._explain, name, claim))
+            yield ClaimFiles(address, token, partial(self._explain, name, claim))
         finally:
             self._run(self._api.delete, "pod", name, None, 0)
 
@@ -221,7 +221,7 @@ def _make_pod(hub: str, place: Place, name: str, token: str) -> dict[str, Any]:
     }
 
 
-class _Files:
+class ClaimFiles:
     """The files of a claim, as the program beside it hands them out and takes them in."""
 
     def __init__(

@@ -74,6 +74,11 @@ def open_at_once(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK | os.O_NOFOLLOW)
 
 
+def forget_members(tar: Any) -> None:
+    """Forget what went by: tarfile keeps a kilobyte of each file, and people have millions."""
+    tar.members.clear()
+
+
 class Exactly:
     """Read just as many bytes of a file as its header says, whatever becomes of it meanwhile; what
     cannot be read is zeros, and ``error`` tells why.
@@ -129,6 +134,7 @@ class Files(BaseHTTPRequestHandler):
         folders, top = [], os.path.dirname(PLACE)
         with tarfile.open(fileobj=body, mode="r|") as tar:
             for member in tar:
+                forget_members(tar)
                 if member.name.split("/")[0] != "volume" or ".." in member.name.split("/"):
                     raise ValueError(f"{member.name!r} is no file of the volume.")
                 mode = member.mode
@@ -182,6 +188,7 @@ class Files(BaseHTTPRequestHandler):
             tar.addfile(member, content)
             if content.error:
                 self.note(member.name, content.error)
+        forget_members(tar)
 
     def note(self, name: str, error: OSError) -> None:
         """Note a file that cannot be read, or not to its end."""
