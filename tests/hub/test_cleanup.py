@@ -1,5 +1,5 @@
-"""Cleanup in a real hub of two hundred people: exactly what is due goes, and nothing else, whatever
-the database, the place and the clock say.
+"""Cleanup in a real hub of two hundred people, in the long tier of a thousand: exactly what is due
+goes, and nothing else, whatever the database, the place and the clock say.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ import requests
 
 from mlhub.cli.__main__ import main
 
-PEOPLE = 200
-STRANGERS = 100  # more than a fifth of what there is, with what earlier tests left
 GRACE, DAY = 600, 86_400
 CONFIG = """
 c.Authenticator.admin_users = {"admin"}
@@ -142,9 +140,21 @@ class Cleaner:
         return answer.json()
 
 
+@pytest.fixture(scope="module", params=[200, pytest.param(1_000, marks=pytest.mark.full)])
+def people(request):
+    """How many people the hub has."""
+    return request.param
+
+
+@pytest.fixture
+def strangers(people):
+    """So many that they have more than a fifth of what there is, with what earlier tests left."""
+    return people // 2
+
+
 @pytest.fixture(scope="module")
-def hub(module_workspace_hub):
-    return module_workspace_hub(CONFIG.replace("PEOPLE_COUNT", str(PEOPLE)))
+def hub(module_workspace_hub, people):
+    return module_workspace_hub(CONFIG.replace("PEOPLE_COUNT", str(people)))
 
 
 @pytest.fixture(scope="module")
@@ -236,12 +246,12 @@ def test_an_answer_of_the_database_that_is_not_whole_removes_nothing(cleaner, pl
 
 @pytest.mark.parametrize("wrong", ["part that counts as whole", "other people"])
 def test_a_wrong_answer_that_looks_whole_removes_nothing_even_where_it_is_confirmed(
-    cleaner, place, wrong
+    cleaner, place, people, wrong
 ):
     before = place.look()
     place.change(census=wrong)
     held = cleaner.run("users")
-    assert len(held["held"]) > 2 * PEOPLE
+    assert len(held["held"]) > 2 * people
     assert not cleaner.run("users")["due"]
     if wrong != "other people":  # everybody is asked about once more, which takes its time
         place.change(census=wrong, monotonic=GRACE)
@@ -285,29 +295,29 @@ def test_who_comes_back_before_the_second_pass_keeps_what_they_have(admin, clean
 
 
 def test_more_than_a_fifth_of_a_kind_waits_for_an_administrator_who_has_seen_just_that(
-    cleaner, place
+    cleaner, place, strangers
 ):
-    many = [f"many-{number}" for number in range(STRANGERS)]
+    many = [f"many-{number}" for number in range(strangers)]
     place.change(fill=[{"user": user, "server": ""} for user in many])
     before = place.look()
     held = cleaner.run("users", confirm="another word")
-    assert len(held["held"]) == 3 * STRANGERS
+    assert len(held["held"]) == 3 * strangers
     assert "CLEANUP_MOST_PERCENT" in held["problems"][0]
     place.change(monotonic=GRACE)
     assert not cleaner.run("users")["removed"]
     assert place.look() == before
-    assert len(cleaner.run("users", dry_run=1, confirm=held["confirm"])["due"]) == 3 * STRANGERS
+    assert len(cleaner.run("users", dry_run=1, confirm=held["confirm"])["due"]) == 3 * strangers
     assert not cleaner.run("users")["removed"]
     assert name(cleaner.run("users", confirm=held["confirm"])["removed"]) == find(before, *many)
     assert not find(place.look(), *many)
 
 
-def test_what_was_confirmed_too_early_goes_with_a_later_pass(cleaner, place):
-    place.change(fill=[{"user": f"early-{number}", "server": ""} for number in range(STRANGERS)])
+def test_what_was_confirmed_too_early_goes_with_a_later_pass(cleaner, place, strangers):
+    place.change(fill=[{"user": f"early-{number}", "server": ""} for number in range(strangers)])
     held = cleaner.run("users")
-    assert len(cleaner.run("users", confirm=held["confirm"])["waiting"]) == 3 * STRANGERS
+    assert len(cleaner.run("users", confirm=held["confirm"])["waiting"]) == 3 * strangers
     place.change(monotonic=GRACE)
-    assert len(cleaner.run("users")["removed"]) == 3 * STRANGERS
+    assert len(cleaner.run("users")["removed"]) == 3 * strangers
 
 
 # expired workspaces
@@ -574,6 +584,17 @@ def test_the_timer_goes_on_after_errors_and_a_trash_that_keeps_nothing_is_emptie
     assert status["tasks"]["users"]["errors"] == status["tasks"]["expired"]["errors"] == 1
     assert "It is away." in hub.log
     assert "An error of ours." in hub.log
+
+
+def test_a_timer_that_is_off_makes_no_pass_and_a_call_makes_one_all_the_same(workspace_hub):
+    hub = workspace_hub(TIMED.replace("SETTINGS", '{"cleanup_interval_seconds": -1}'))
+    cleaner = Cleaner(hub, hub.service().headers["Authorization"].split()[1])
+    status = cleaner.run("status")
+    assert (status["interval_seconds"], status["next_run"]) == (-1, None)
+    assert {each["passes"] for each in status["tasks"].values()} == {0}
+    assert cleaner.ask("users").status_code == 503  # the place is away once
+    assert cleaner.ask("users").status_code == 200
+    assert cleaner.run("status")["tasks"]["users"]["passes"] == 2
 
 
 def test_a_hub_without_the_service_says_so(workspace_hub):

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from tests.support.hub_process import Service
 from tests.support.warnings_of_pages import read_warnings
 
 POLICY = """
@@ -86,6 +87,23 @@ def test_the_pages_of_a_workspace_warn_of_that_one_alone_and_only_its_owner(hub,
     boss = sign_in("boss", groups=("lasting",))
     assert read_warnings(boss.get("/hub/spawn/bob"), "expiry") == {}
     assert read_warnings(boss.get("/hub/user/bob/lab"), "expiry") == {}
+
+
+def test_a_workspace_itself_learns_that_it_expires_and_where_that_is_put_off(hub, admin, sign_in):
+    browser = sign_in("guy", server="work")
+    sign_in("hal", groups=("lasting",))
+
+    def learn(name, server, path):
+        scopes = [f"access:servers!server={name}/{server}"]
+        token = admin.post(f"users/{name}/tokens", json={"scopes": scopes}).json()["token"]
+        return Service(hub.url, token).get(f"users/{name}/{path}/notices").json()["notices"]
+
+    (notice,) = learn("guy", "work", "servers/work")
+    assert notice["text"].startswith("This workspace expires in 48 hours.")
+    assert "its data moves to the trash" in notice["text"]
+    assert (notice["label"], notice["path"]) == ("Extend", "extend?server=work")
+    assert browser.get(f"/hub/{notice['path']}").status_code == 200
+    assert learn("hal", "", "server") == []  # for a month there is nothing to tell
 
 
 def test_an_owner_extends_as_far_as_the_policy_lets_without_javascript(hub, admin, sign_in):
