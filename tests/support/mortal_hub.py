@@ -31,6 +31,7 @@ from mlhub.settings import Settings
 from mlhub.signin.departure import remove_person
 from mlhub.workspaces.holder import ensure_keys
 from mlhub.workspaces.hub_state import Site
+from tests.support.pace import Stopwatch
 
 GRACE = 700
 # Alembic has one database at a time in mind.
@@ -181,6 +182,8 @@ class MortalHub:
         self.spawner_class = at_hand.spawner_class
         self.url = f"sqlite:///{folder}/jupyterhub.sqlite"
         self.fate, self.app, self.backend, self.shift = Fate(), None, None, 0.0
+        # Since when nothing hinders it any more: its start, or the engine's return.
+        self.watch = Stopwatch()
         self._others = set()
 
     # its lives
@@ -260,6 +263,7 @@ class MortalHub:
 
     async def start_anew(self):
         """End a life, and begin another."""
+        self.watch = Stopwatch()
         await self.end()
         await self.start()
 
@@ -272,6 +276,7 @@ class MortalHub:
             error = self.fate.task.exception()
             assert error is None or self.fate.is_met, repr(error)
         is_met, is_dead = self.fate.is_met, self.fate.is_dead
+        self.watch = Stopwatch()
         if is_dead:
             await self.start_anew()
         self.fate.lift()
