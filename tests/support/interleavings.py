@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from mlhub.backends import background
 from mlhub.backends.docker import states
+from mlhub.cleanup.idle import Culler
 from mlhub.cleanup.plan import Task
+from mlhub.settings import Settings
 from mlhub.workspaces import due_stops
 from mlhub.workspaces.holder import LABEL_PERSON
 from mlhub.workspaces.port import Kind
@@ -28,12 +31,13 @@ PAUSES = (
 )
 PEOPLE, SERVERS = ("ann", "bob"), ("", "work")
 DAY = 86_400
+CULLED_AFTER = timedelta(days=1)
 places = st.tuples(st.sampled_from(PEOPLE), st.sampled_from(SERVERS))
 # Starts first and often: most of the others mean something only where a workspace runs.
 COMMANDS = (
     *("start",) * 6,
     *("stop", "stop", "delete", "delete", "expire", "update", "restore", "restore"),
-    *("rename", "die"),
+    *("rename", "die", "cull"),
 )
 commands = st.tuples(st.sampled_from(COMMANDS), places, st.integers(0, 20))
 
@@ -285,6 +289,22 @@ class Interleavings(RuleBasedStateMachine):
     def _note_removal(self, event, about, server, **_):
         # At once: it may be started again before the pass has ended.
         self.told[about, server] = "gone"
+
+    async def _cull(self, user, server, spawner):
+        """Nobody has used it for long, and the hub looks; a schedule stops in the same way."""
+        if spawner is None or not spawner.ready:
+            return
+        row = spawner.orm_spawner
+        row.started = row.last_activity = datetime.now(UTC).replace(tzinfo=None) - CULLED_AFTER
+        self.hub.app.db.commit()
+        settings = Settings(mlhub_cull_enabled=True)
+        culler = Culler(self.hub.app, settings, self._note_stop)
+        await culler.look()
+        await culler.finish()
+
+    def _note_stop(self, event, about, server, **_):
+        # At once, as above.
+        self.told[about, server] = "stopped"
 
     async def _update(self, user, server, spawner):
         if spawner is not None and spawner.ready:
