@@ -21,6 +21,7 @@ from jupyterhub.metrics import TOTAL_USERS
 from jupyterhub.slugs import is_valid_safe_slug
 
 from mlhub.errors import MLHubError
+from mlhub.policy.expiry import LABEL_EXPIRES
 from mlhub.workspaces.deletions import complete_deletion, list_deletions
 from mlhub.workspaces.due_stops import keep_stopping
 from mlhub.workspaces.gaps import SEEN_SECONDS, Gap, close_gaps, list_gaps, note_seen, open_gap
@@ -182,6 +183,7 @@ class Reconciliation:
             if server not in user.orm_spawners and not self._make_server(user, each):
                 continue
             orm_spawner = user.orm_spawners[server]
+            _keep_expiry(user.get_or_create_spawner(server, server), each)
             if each.is_running and orm_spawner.server is None:
                 due.append((user, server))
         return due
@@ -246,6 +248,16 @@ class Reconciliation:
             except Exception as error:  # noqa: BLE001 - a full disk, or a database that is away
                 self.app.db.rollback()
                 log.warning("The hub's database does not take notes: %s", error)
+
+
+def _keep_expiry(spawner: Any, found: Workspace) -> None:
+    """Let a workspace expire when its label says, where the database knows nothing of it: else it
+    has the time of one that is made now, or for ever.
+    """
+    told = found.labels.get(LABEL_EXPIRES, "")
+    is_ours = isinstance(spawner, WorkspaceSpawnerMixin)
+    if is_ours and spawner.grant.expires_at is None and told.isdecimal():
+        spawner.put_off(int(told))
 
 
 def _is_as_believed(found: Workspace, known: Known) -> bool:

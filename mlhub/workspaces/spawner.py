@@ -61,8 +61,6 @@ class WorkspaceSpawnerMixin(AddressMixin, ImageMixin, OptionsForm):
         Unicode(), config=True, help="Further labels for every object of a workspace."
     )
 
-    # A hub that starts goes on with what runs, and neither starts, changes nor stops anything.
-    adopts_only = False
     _holder: Holder | None = None
     _configured_for_images: dict[str, Any]
     _site_says: dict[str, Any]

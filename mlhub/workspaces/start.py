@@ -39,6 +39,8 @@ FOR_ADMINISTRATORS = (
 class PolicyEnforcement(WorkspaceRights):
     """Decide what one workspace gets, and remember what was granted."""
 
+    # A hub that starts goes on with what runs, and neither starts, changes nor stops anything.
+    adopts_only = False
     refused: RefusedStart | None = None
 
     @property
@@ -239,7 +241,7 @@ class PolicyEnforcement(WorkspaceRights):
             asked is not None and asked != self.grant.options.get("days_to_live")
         ):
             return make_expiry(days, circumstances.now)
-        if 0 < stored <= circumstances.now:
+        if 0 < stored <= circumstances.now and not self.adopts_only:
             # What was handed out has run its time: another one is for whoever may choose it now.
             return renew_expiry(self.make_circumstances(counts_grant=False), days)
         return limit_expiry(circumstances.of(decision.person), stored)

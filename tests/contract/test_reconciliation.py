@@ -90,6 +90,18 @@ async def test_what_runs_is_gone_on_with_where_the_database_was_lost(hub, restar
     assert [(each.identity.user, each.identity.server) for each in running] == [("ann", "")]
 
 
+async def test_an_expiry_outlives_the_hub_and_the_loss_of_its_database(hub, restart):
+    expires_at = (await hub.start("ann", options={"days_to_live": 1})).expires_at
+    await hub.start("bob")
+    await restart()
+    assert hub.user("ann").spawners[""].expires_at == expires_at
+    await lose_database(hub)
+    await restart()
+    assert hub.user("ann").spawners[""].ready
+    assert hub.user("ann").spawners[""].expires_at == expires_at
+    assert not hub.user("bob").spawners[""].expires_at
+
+
 async def test_a_server_newer_than_a_restored_database_is_there_again_and_no_orphan(
     hub, restart, tmp_path
 ):

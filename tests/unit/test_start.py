@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 from jupyterhub import orm
@@ -161,6 +162,22 @@ async def test_a_start_that_is_refused_after_it_was_counted_counts_no_longer(tmp
         await hub.start("alice")
     assert spawner.site.ledger.list_reserved() == ()
     FakeBackend.backends.pop("t-start", None)
+
+
+@pytest.mark.parametrize("adopts_only", [True, False])
+async def test_what_has_expired_gets_more_time_of_who_starts_it_and_none_of_a_hub_that_goes_on(
+    hub, adopts_only
+):
+    spawner = await hub.start("alice", options={"days_to_live": 7})
+    past = int(time.time()) - 10
+    spawner.put_off(past)
+    if not adopts_only:
+        await hub.stop("alice")
+    spawner.adopts_only = adopts_only
+    spawner = await hub.start("alice")
+    assert (spawner.expires_at == past) is adopts_only
+    spawner.adopts_only = False
+    await hub.stop("alice")
 
 
 async def test_an_expiry_that_is_put_off_while_the_workspace_starts_is_kept(hub):
