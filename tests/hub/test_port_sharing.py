@@ -14,6 +14,7 @@ import requests
 
 from mlhub.admin.record import FILE
 from mlhub.ssh.public_keys import make_fingerprint
+from mlhub.tools.check import FRONT_HEADER
 from tests.support.hub_process import Browser, Service, WorkspaceHub
 from tests.support.websockets import is_open, open_websocket
 
@@ -138,6 +139,7 @@ def ask(
     """Ask as the front does; return the status, and the words of the answer."""
     where = {"user": user, "server": SERVER, **({} if port is None else {"port": port})}
     url = f"{hub.url}/hub/api/mlhub/tools"
+    headers = {**headers, FRONT_HEADER: hub.proxy_token}
     answer = requests.get(url, params=where, headers=headers, timeout=30)
     return answer.status_code, answer.headers.get("X-MLHub-Word", "").split()
 
