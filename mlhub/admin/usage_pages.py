@@ -27,6 +27,7 @@ from mlhub.admin.usage_sums import Listed, Listing, list_sums
 from mlhub.admin.workspaces_pages import WorkspacesMixin
 from mlhub.options.amount import describe_size
 from mlhub.policy.usage import Bar
+from mlhub.texts import Text
 from mlhub.web.pages import AccountPage
 from mlhub.web.plot import plot_bars, write_amount
 from mlhub.workspaces.holder import Holder
@@ -38,10 +39,10 @@ from mlhub.workspaces.spawner import find_workspace
 PAGE_SIZE = 50
 SPANS = (7, 30, 90, 365)
 PLOTS = (
-    ("hours", "Hours", "h"),
-    ("cpu_hours", "CPU hours", "h"),
-    ("memory_hours", "Memory", "GB h"),
-    ("gpu_hours", "GPU hours", "h"),
+    ("hours", Text("Hours"), "h"),
+    ("cpu_hours", Text("CPU hours"), "h"),
+    ("memory_hours", Text("Memory"), "GB h"),
+    ("gpu_hours", Text("GPU hours"), "h"),
 )
 # Spreadsheets take what begins so for a formula.
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001
@@ -226,7 +227,7 @@ def write_amounts(amounts: Amounts) -> dict[str, str]:
 
 def list_plots(days: Mapping[date, Amounts]) -> list[tuple[str, Any]]:
     """Draw each amount of which there is any, with its heading."""
-    found = []
+    found: list[tuple[str, Any]] = []
     for name, heading, unit in PLOTS:
         points = [(day.isoformat(), getattr(amounts, name)) for day, amounts in days.items()]
         if plot := plot_bars(points, unit):

@@ -24,6 +24,7 @@ from mlhub.backends.memory_volumes import MemoryVolumes, Record, Running
 from mlhub.backends.trash import Turns
 from mlhub.errors import EngineUnreachableError, ImageError
 from mlhub.identity import Identity
+from mlhub.texts import Text
 from mlhub.workspaces.holder import Holder
 from mlhub.workspaces.port import Address, Kind, Reason, Recipient, Resource, Workspace
 from mlhub.workspaces.spawner import WorkspaceSpawnerMixin
@@ -213,11 +214,11 @@ class MemorySpawner(WorkspaceSpawnerMixin, Spawner):
 
     async def start_workspace(self) -> str:
         """Start a workspace and return its URL."""
-        self.start_progress.report(60, "Creating the workspace")
+        self.start_progress.report(60, Text("Creating the workspace"))
         address = await self.backend.start(
             self.identity, self.image, self.make_labels(), self.get_env(), self.holder
         )
-        self.start_progress.report(80, "Waiting for the workspace to answer")
+        self.start_progress.report(80, Text("Waiting for the workspace to answer"))
         return f"http://{address.host}:{address.port}"
 
     async def stop_workspace(self, now: bool) -> None:

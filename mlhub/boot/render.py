@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from mlhub.boot.resolver import Resolver
 from mlhub.settings import Settings
+from mlhub.texts import PageTexts
 
 CONNECTIONS_MAX = 16384
 
@@ -85,6 +86,7 @@ class Renderer:
             lstrip_blocks=True,
             keep_trailing_newline=True,
             autoescape=select_autoescape(["html"]),
+            extensions=[PageTexts],
         )
         resolver = resolver or Resolver()
         host, _, port = addresses.sshd.rpartition(":")

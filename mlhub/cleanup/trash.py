@@ -20,6 +20,7 @@ from mlhub.errors import MLHubError, OptionsError, VolumeGoneError, WorkspaceErr
 from mlhub.identity import Identity
 from mlhub.policy.expiry import begin_expiry
 from mlhub.settings import Settings
+from mlhub.texts import Text
 from mlhub.workspaces.deletions import complete_deletion
 from mlhub.workspaces.holder import Holder
 from mlhub.workspaces.port import Backend, Kind, Reason, Recipient, Resource
@@ -28,12 +29,12 @@ from mlhub.workspaces.start import PolicyEnforcement
 SETTING = "mlhub_trash"
 DAY = 86_400
 WHY = {
-    Reason.DELETED: "deleted",
-    Reason.PERSON_DELETED: "the account was deleted",
-    Reason.EXPIRED: "expired",
-    Reason.NAME_TAKEN: "somebody else has the name now",
-    Reason.ORPHANED: "the hub knew no owner",
-    Reason.UNKNOWN: "not known",
+    Reason.DELETED: Text("deleted"),
+    Reason.PERSON_DELETED: Text("the account was deleted"),
+    Reason.EXPIRED: Text("expired"),
+    Reason.NAME_TAKEN: Text("somebody else has the name now"),
+    Reason.ORPHANED: Text("the hub knew no owner"),
+    Reason.UNKNOWN: Text("not known"),
 }
 Check = Callable[[Any, str], Awaitable[None]]
 log = logging.getLogger(__name__)

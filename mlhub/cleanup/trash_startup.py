@@ -7,6 +7,7 @@ from typing import Any
 from mlhub.cleanup.trash import SETTING, Trash, is_emptied
 from mlhub.cleanup.trash_cli import make_socket_path, open_trash_socket
 from mlhub.settings import Settings
+from mlhub.texts import Text
 from mlhub.workspaces.spawner import make_nobodys
 
 
@@ -29,7 +30,9 @@ def make_promise(settings: Settings) -> str:
     """Say what becomes of data that moves to the trash."""
     days = settings.trash_retention_days
     if not is_emptied(settings):
-        return "You can bring it back from there, until somebody empties the trash."
+        return Text("You can bring it back from there, until somebody empties the trash.")
     if days == 0:
-        return "This hub keeps nothing in its trash: the data is lost at once."
-    return f"You can bring it back from there for {days:g} day{'' if days == 1 else 's'}."
+        return Text("This hub keeps nothing in its trash: the data is lost at once.")
+    if days == 1:
+        return Text("You can bring it back from there for 1 day.")
+    return Text("You can bring it back from there for %(days)s days.", days=f"{days:g}")

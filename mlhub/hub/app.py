@@ -26,6 +26,7 @@ from mlhub.hub.running import wait_for_what_runs
 from mlhub.hub.server import BoundedServer
 from mlhub.settings import Settings
 from mlhub.signin.recognition import recognize_the_authorized_only
+from mlhub.texts import Languages, PageTexts
 from mlhub.web.navigation import GuardedApplication, explain_wide_frames, protect
 from mlhub.web.static import StaticHandler, make_linker
 from mlhub.workspaces.holder import ensure_keys
@@ -103,11 +104,15 @@ class MLHub(JupyterHub):
             self.log.warning(sentence)
         protect(self.tornado_settings)
         self.template_vars.setdefault("taken_server_names", TAKEN)
-        link = make_linker(Settings.load().mlhub_resources_dir / "static")
+        resources = Settings.load().mlhub_resources_dir
+        link = make_linker(resources / "static")
         self.template_vars.setdefault("asset", lambda _: link)
         self.template_vars.setdefault("mlhub_version", mlhub_version)
         self.template_vars.setdefault("hub_version", hub_version)
         super().init_tornado_settings()
+        for name in ("jinja2_env", "jinja2_env_sync"):
+            self.tornado_settings[name].add_extension(PageTexts)
+        self.tornado_settings["mlhub_languages"] = Languages(resources / "texts")
 
     def init_tornado_application(self) -> None:
         """Look at each request before a handler does; workspaces share the hub's origin."""

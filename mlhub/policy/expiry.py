@@ -15,6 +15,7 @@ from mlhub.options.days_to_live import DAYS_TO_LIVE
 from mlhub.options.model import FieldsError, WorkspaceOptions
 from mlhub.options.option import Refusal, Request
 from mlhub.policy.circumstances import Circumstances, find_barrier
+from mlhub.texts import Text
 
 LABEL_EXPIRES = "expiration_timestamp_seconds"
 NEVER = 0
@@ -94,13 +95,19 @@ def remaining_seconds(expiry: int, now: float) -> int | None:
     return None if expiry == NEVER else max(0, int(expiry - now))
 
 
+_UNITS = (
+    (Text("in 1 day"), Text("in %(number)s days"), _DAY),
+    (Text("in 1 hour"), Text("in %(number)s hours"), 3600),
+)
+
+
 def describe_remaining(seconds: int) -> str:
     """Write "in 3 days", and nearer to the end hours and minutes; "" where nothing is left."""
     if seconds <= 0:
         return ""
-    word, size = next(
-        ((word, size) for word, size in (("day", _DAY), ("hour", 3600)) if seconds >= 2 * size),
-        ("minute", 60),
+    one, many, size = next(
+        (each for each in _UNITS if seconds >= 2 * each[2]),
+        (Text("in 1 minute"), Text("in %(number)s minutes"), 60),
     )
     number = max(1, round(seconds / size))
-    return f"in {number} {word}{'' if number == 1 else 's'}"
+    return one if number == 1 else Text(many, number=number)

@@ -15,14 +15,15 @@ from mlhub.policy.disk import DiskUse
 from mlhub.policy.quota import Reservation, sum_reserved
 from mlhub.policy.safe import is_outside
 from mlhub.quantities import format_number
+from mlhub.texts import Text
 
 _LABELS = {
-    "servers": "Workspaces",
+    "servers": Text("Workspaces"),
     "cpu_limit": "CPU",
-    "mem_limit": "Memory",
-    "gpus": "GPUs",
-    "volumes": "Volumes",
-    disk.TOTAL: "Disk",
+    "mem_limit": Text("Memory"),
+    "gpus": Text("GPUs"),
+    "volumes": Text("Volumes"),
+    disk.TOTAL: Text("Disk"),
 }
 _SIZES = ("mem_limit", disk.TOTAL)
 
@@ -80,8 +81,13 @@ def describe_use(
 
 def _make_bar(total: str, taken: float, limit: float) -> Bar:
     write = describe_size if total in _SIZES else _write_number
-    words = "all" if math.isinf(taken) else write(taken) if taken else "0"
-    return Bar(_LABELS[total], min(taken, limit), limit, f"{words} of {write(limit)}")
+    words = Text("all") if math.isinf(taken) else write(taken) if taken else "0"
+    return Bar(
+        _LABELS[total],
+        min(taken, limit),
+        limit,
+        Text("%(taken)s of %(limit)s", taken=words, limit=write(limit)),
+    )
 
 
 def _write_number(amount: float) -> str:

@@ -212,6 +212,18 @@ class PageGuard(web.OutputTransform):
         return b"" if self.is_refused else chunk
 
 
+class LanguageMark(web.OutputTransform):
+    """Tell caches that a page is another one for readers of another language."""
+
+    def transform_first_chunk(
+        self, status_code: int, headers: HTTPHeaders, chunk: bytes, finishing: bool
+    ) -> tuple[int, HTTPHeaders, bytes]:
+        """Add to ``Vary``."""
+        if headers.get("Content-Type", "").startswith("text/html"):
+            headers["Vary"] = ", ".join(filter(None, (headers.get("Vary"), "Accept-Language")))
+        return status_code, headers, chunk
+
+
 class GuardedApplication(web.Application):
     """JupyterHub's application, which looks at each request before a handler does."""
 
@@ -220,7 +232,7 @@ class GuardedApplication(web.Application):
         self.framed = is_framed(HTTPHeaders(settings.get("headers", {})))
         guard = type("SitePageGuard", (PageGuard,), {"framed": self.framed})
         # First: the site may have answers compressed, after this.
-        self.transforms.insert(0, guard)
+        self.transforms[:0] = [guard, LanguageMark]
 
     def get_handler_delegate(
         self,
@@ -230,6 +242,8 @@ class GuardedApplication(web.Application):
         **named: Any,
     ) -> Any:
         """Return what answers a request: its handler, or a refusal."""
+        # Handlers run in a task of their own, which begins with what is set here.
+        self.settings["mlhub_languages"].speak(request.headers.get("Accept-Language", ""))
         domain = self.settings.get("domain", "") if self.settings.get("subdomain_host") else ""
         if is_on_workspace_host(request, domain) and not issubclass(
             target_class, PrefixRedirectHandler

@@ -6,6 +6,7 @@ from typing import Any
 
 from tornado import web
 
+from mlhub.texts import Text
 from mlhub.web.handlers import MLHubHandler
 
 
@@ -25,7 +26,7 @@ class AccountPage(MLHubHandler):
         except web.HTTPError as error:
             self.log.warning("Refused a form without a valid XSRF token: %s", error)
             raise web.HTTPError(
-                403, "This form is invalid or has expired. Load the page again and retry."
+                403, Text("This form is invalid or has expired. Load the page again and retry.")
             ) from error
 
     def field(self, name: str) -> str:

@@ -16,12 +16,13 @@ from mlhub.options.model import OPTIONS
 from mlhub.options.option import Entry, Option
 from mlhub.policy.available import AvailableOption, AvailableOptions
 from mlhub.policy.usage import Bar
+from mlhub.texts import Text, join
 from mlhub.workspaces.form_input import OTHER_IMAGE
 
 MAX_CARDS = 6
-OTHER_LABEL = "Another image"
-OTHER_HELP = "Its reference, such as quay.io/jupyter/scipy-notebook:latest."
-KEPT_HELP = "One is kept: leave this empty to keep it, or write none to take it away."
+OTHER_LABEL = Text("Another image")
+OTHER_HELP = Text("Its reference, such as quay.io/jupyter/scipy-notebook:latest.")
+KEPT_HELP = Text("One is kept: leave this empty to keep it, or write none to take it away.")
 IMAGE_FIELDS = ("image", "defined_image", "is_custom_image", "custom_image")
 
 
@@ -105,7 +106,7 @@ def make_form(
         if field.is_choosable and name != "image":
             shown = _make_field(available, field, typed.get(name, ""), errors.get(name, ""))
             is_kept = name in kept
-            fields.append(replace(shown, help=f"{shown.help} {KEPT_HELP}") if is_kept else shown)
+            fields.append(replace(shown, help=join(shown.help, KEPT_HELP)) if is_kept else shown)
     by_name = {field.name: field for field in fields}
     basic = {"custom_image", *(name for name, option in OPTIONS.items() if option.is_basic)}
     return Form(
@@ -115,7 +116,10 @@ def make_form(
         more=tuple(field for field in fields if field.name not in basic),
         errors=tuple(
             (
-                (by_name[name].target, f"{by_name[name].label}: {sentence}")
+                (
+                    by_name[name].target,
+                    Text("%(label)s: %(text)s", label=by_name[name].label, text=sentence),
+                )
                 if name in by_name
                 else ("", sentence)
             )
@@ -140,7 +144,7 @@ def _place_errors(
                 else "image"
             )
         if name == "custom_image" and not typed.get(name):
-            sentence = "Name an image, or choose one of the list."
+            sentence = Text("Name an image, or choose one of the list.")
         elif name in OPTIONS or name == "custom_image":
             rest = sentence.removeprefix(f"{name}=").removeprefix(f"{name} ")
             sentence = rest[:1].upper() + rest[1:]
@@ -186,7 +190,9 @@ def _make_image_fields(
         )
     kind = "cards" if len(choices) <= MAX_CARDS else "select"
     fields = [
-        FormField("image", kind, IMAGE.label, choices=tuple(choices), error=errors.get("image", ""))
+        FormField(
+            "image", kind, Text(IMAGE.label), choices=tuple(choices), error=errors.get("image", "")
+        )
     ]
     if has_other:
         fields.append(_make_other_image_field(typed, errors, is_other))
@@ -200,7 +206,7 @@ def _make_other_image_field(
     return FormField(
         "custom_image",
         "text",
-        "Reference of the other image",
+        Text("Reference of the other image"),
         OTHER_HELP,
         text.replace(OTHER_IMAGE, ""),
         error=errors.get("custom_image", ""),
@@ -213,9 +219,9 @@ def _describe_image(entry: Entry) -> str:
 
 def _describe_custom(allowed: bool | Sequence[str]) -> str:
     return (
-        "From a registry that the host can reach"
+        Text("From a registry that the host can reach")
         if isinstance(allowed, bool)
-        else f"One of {', '.join(allowed)}"
+        else Text("One of %(images)s", images=", ".join(allowed))
     )
 
 
@@ -224,8 +230,8 @@ def _make_field(
 ) -> FormField:
     option = OPTIONS[field.name]
     words = _describe_limits(available, option, field)
-    help_text = " ".join(text for text in (option.help, words) if text)
-    shown = FormField(field.name, option.kind, option.label, help_text, value, error=error)
+    help_text = join(Text(option.help), words)
+    shown = FormField(field.name, option.kind, Text(option.label), help_text, value, error=error)
     shown = replace(shown, is_changed=bool(value) and value != field.default)
     pool = available.gpus or ()
     if option.kind == "checks" and 0 < len(pool) <= MAX_CHECKBOXES:
@@ -237,10 +243,10 @@ def _make_field(
         return replace(shown, help=words, value="", choices=choices, sends_none=sends_none)
     if option.kind == "check":
         ticked = "true" if _is_true(value, field.default == "true") else ""
-        return replace(shown, help=option.help, value=ticked)
+        return replace(shown, help=Text(option.help), value=ticked)
     if option.kind in ("lines", "password"):
-        return replace(shown, help=option.help)
-    placeholder = option.find_words(field.default) or "no limit"
+        return replace(shown, help=Text(option.help))
+    placeholder = option.find_words(field.default) or Text("no limit")
     return replace(shown, kind="text", placeholder=placeholder)
 
 
@@ -249,15 +255,19 @@ def _describe_limits(available: AvailableOptions, option: Option, field: Availab
     default = option.find_words(field.default)
     is_limited = field.maximum not in (None, "unlimited")
     maximum = option.find_words(field.maximum or "") if is_limited else ""
-    words = [f"Default: {default}." if default else "Default: no limit."]
+    words = [Text("Default: %(value)s.", value=default) if default else Text("Default: no limit.")]
     has = option.describe_host(available.host)
     if maximum:
-        words.append(f"At most {maximum}; the host has {has}." if has else f"At most {maximum}.")
+        words.append(
+            Text("At most %(most)s; the host has %(has)s.", most=maximum, has=has)
+            if has
+            else Text("At most %(number)s.", number=maximum)
+        )
     elif has:
-        words.append(f"The host has {has}.")
+        words.append(Text("The host has %(has)s.", has=has))
     elif option.endless_note:
-        words.append(option.endless_note)
-    return " ".join(words)
+        words.append(Text(option.endless_note))
+    return join(*words)
 
 
 def _read_gpus(text: str, pool: Sequence[str], available: AvailableOptions) -> list[str]:

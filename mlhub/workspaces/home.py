@@ -25,6 +25,7 @@ from mlhub.policy.expiry import describe_remaining, remaining_seconds
 from mlhub.policy.quota import Reservation
 from mlhub.policy.usage import Bar
 from mlhub.quantities import format_number
+from mlhub.texts import Text, join
 from mlhub.web.handlers import MLHubAPIHandler
 from mlhub.workspaces.port_sharing import list_received_ports
 from mlhub.workspaces.server_names import is_slug, suggest_name
@@ -62,7 +63,7 @@ class Card:
     @property
     def what(self) -> str:
         """Name it within a sentence."""
-        return self.title or "the default workspace"
+        return self.title or Text("the default workspace")
 
 
 async def make_card(user: Any, row: Any) -> Card:
@@ -122,13 +123,16 @@ def describe_reservation(reserved: Reservation | None) -> str:
     if reserved is None:
         return ""
     cpu, memory = reserved.cpu_limit, reserved.mem_limit
-    words = ["CPU without limit" if cpu is None else f"{format_number(cpu)} CPU"]
-    words.append("memory without limit" if memory is None else f"{describe_size(memory)} memory")
+    size = "" if memory is None else describe_size(memory)
+    words = [
+        Text("CPU without limit") if cpu is None else f"{format_number(cpu)} CPU",
+        Text("%(size)s memory", size=size) if size else Text("memory without limit"),
+    ]
     if reserved.gpus is None:
-        words.append("all GPUs")
+        words.append(Text("all GPUs"))
     elif reserved.gpus:
         words.append(f"{reserved.gpus} GPU{'' if reserved.gpus == 1 else 's'}")
-    return " · ".join(words)
+    return join(*words, between=" · ")
 
 
 def look_ahead(probe: Any, options: Mapping[str, Any]) -> tuple[str, str]:

@@ -15,6 +15,7 @@ from mlhub.errors import MLHubError
 from mlhub.options.amount import UNLIMITED
 from mlhub.options.model import OPTIONS
 from mlhub.policy.expiry import describe_remaining, remaining_seconds
+from mlhub.texts import Text
 from mlhub.web.pages import AccountPage
 from mlhub.workspaces.display_name import change_display_name
 from mlhub.workspaces.sealing import is_sealed
@@ -99,7 +100,7 @@ async def _describe_image(workspace: Any) -> dict[str, Any]:
 
 def list_facts(workspace: Any) -> list[tuple[str, str]]:
     """List what a workspace was granted and what was asked for it, as pairs of words."""
-    facts = [("Name", workspace.workspace_name)]
+    facts: list[tuple[str, str]] = [(Text("Name"), workspace.workspace_name)]
     limits = workspace.describe_limits()
     facts += [(_label(name), _write_limit(name, text)) for name, text in limits.items()]
     for name, value in workspace.grant.options.items():
@@ -107,19 +108,22 @@ def list_facts(workspace: Any) -> list[tuple[str, str]]:
             facts.append((_label(name), mask(name, value)))
     if workspace.expires_at:
         left = remaining_seconds(workspace.expires_at, workspace.site.clock()) or 0
-        facts.append(("Expires", describe_remaining(math.ceil(left)) if left > 0 else "expired"))
+        shown = describe_remaining(math.ceil(left)) if left > 0 else Text("expired")
+        facts.append((Text("Expires"), shown))
     return facts
 
 
 def mask(name: str, value: Any) -> str:
     """Write an option without what may be a secret in it."""
     if is_sealed(value) or (name in OPTIONS and OPTIONS[name].is_secret):
-        return "set, not shown"
+        return Text("set, not shown")
     if isinstance(value, dict):
         return ", ".join(f"{key}=…" for key in value) or "none"
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value)) or "none"
-    return ("yes" if value else "no") if isinstance(value, bool) else str(value)
+    if isinstance(value, bool):
+        return Text("yes") if value else Text("no")
+    return str(value)
 
 
 def _write_limit(name: str, text: str) -> str:
@@ -127,7 +131,7 @@ def _write_limit(name: str, text: str) -> str:
 
 
 def _label(name: str) -> str:
-    return OPTIONS[name].label if name in OPTIONS else name
+    return Text(OPTIONS[name].label) if name in OPTIONS else name
 
 
 HANDLERS: list[tuple[Any, ...]] = [

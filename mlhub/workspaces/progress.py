@@ -11,6 +11,8 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+from mlhub.texts import translate
+
 
 class Progress:
     """Collect the events of one start. ``watch`` never ends by itself: JupyterHub ends it with the
@@ -43,6 +45,8 @@ class Progress:
                 self._changed
             )  # taken before looking, so that nothing told meanwhile is missed
             while shown < len(self.events):
-                yield self.events[shown]
+                event = self.events[shown]
+                # In the language of whoever watches.
+                yield event | {"message": translate(event["message"])}
                 shown += 1
             await changed.wait()

@@ -20,6 +20,7 @@ from mlhub.options.model import FieldsError
 from mlhub.options.schedule import Event, EventKind, Schedule, find_next
 from mlhub.policy.expiry import describe_remaining
 from mlhub.settings import Settings
+from mlhub.texts import Text
 from mlhub.web.pages import AccountPage
 from mlhub.workspaces.spawner import find_workspace, make_nobodys
 
@@ -68,12 +69,30 @@ def _plan(spawner: Any) -> Planned:
     )
 
 
+DAYS = (
+    Text("Mon"),
+    Text("Tue"),
+    Text("Wed"),
+    Text("Thu"),
+    Text("Fri"),
+    Text("Sat"),
+    Text("Sun"),
+)
+
+
 def describe_event(event: Event, schedule: Schedule, zone: str) -> str:
     """Write "starts on Mon 2026-11-30 at 09:00 (Europe/Berlin)"."""
     name = schedule.zone or zone
     at = datetime.fromtimestamp(event.at, ZoneInfo(name))
-    word = "starts" if event.kind is EventKind.START else "stops"
-    return f"{word} on {at:%a %Y-%m-%d} at {at:%H:%M} ({name})"
+    values = {
+        "day": DAYS[at.weekday()],
+        "date": f"{at:%Y-%m-%d}",
+        "time": f"{at:%H:%M}",
+        "zone": name,
+    }
+    if event.kind is EventKind.START:
+        return Text("starts on %(day)s %(date)s at %(time)s (%(zone)s)", **values)
+    return Text("stops on %(day)s %(date)s at %(time)s (%(zone)s)", **values)
 
 
 def describe_schedule(spawner: Any) -> dict[str, Any]:

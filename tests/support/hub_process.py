@@ -44,7 +44,9 @@ c.JupyterHub.log_level = "INFO"
 c.JupyterHub.spawner_class = "simple"
 c.JupyterHub.redirect_to_server = False
 c.JupyterHub.template_paths = [{html!r}]
-c.JupyterHub.jinja_environment_options = {{"bytecode_cache": CompiledTemplates({compiled!r})}}
+c.JupyterHub.jinja_environment_options = {{
+    "bytecode_cache": CompiledTemplates({compiled!r}), "extensions": ["mlhub.texts.PageTexts"],
+}}
 c.JupyterHub.extra_handlers = [(r"/mlhub-static/(.*)", StaticHandler, {{"path": {static!r}}})]
 c.JupyterHub.template_vars = {{"asset": lambda user: make_linker(Path({static!r}))}}
 c.JupyterHub.bind_url = "http://127.0.0.1:{port}"
@@ -223,6 +225,7 @@ class Hub:
         environment = {
             **os.environ,
             "PYTHONPATH": str(REPOSITORY),
+            "MLHUB_RESOURCES_DIR": str(REPOSITORY / "resources"),
             "JUPYTERHUB_CRYPT_KEY": "00" * 32,
             **self.environment,
         }

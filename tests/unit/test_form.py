@@ -16,13 +16,14 @@ from mlhub.options.option import Host
 from mlhub.policy.available import find_available_options
 from mlhub.policy.circumstances import Circumstances
 from mlhub.policy.model import Person, SitePolicy
+from mlhub.texts import PageTexts
 from mlhub.workspaces.form import make_form
 from mlhub.workspaces.form_input import OTHER_IMAGE, read_fields, read_typed
 
 FOLDER = Path(__file__).parents[2] / "resources" / "html"
-TEMPLATE = jinja2.Environment(loader=jinja2.FileSystemLoader(FOLDER), autoescape=True).get_template(
-    "options_form.html"
-)
+TEMPLATE = jinja2.Environment(
+    loader=jinja2.FileSystemLoader(FOLDER), autoescape=True, extensions=[PageTexts]
+).get_template("options_form.html")
 HOST = Host(
     cpus=4, memory_bytes=int(15.63 * 2**30), gpus=("GPU-aaaa1111", "GPU-bbbb2222", "GPU-cccc3333")
 )

@@ -18,6 +18,7 @@ from mlhub.backends.docker.inventory import DockerBackend
 from mlhub.backends.docker.spec import keeps_data
 from mlhub.backends.docker.traits import ConfiguredDockerSpawner
 from mlhub.errors import CapacityError, ImageError, WorkspaceError
+from mlhub.texts import Text
 from mlhub.workspaces.port import ImageInfo
 
 PULL_BEGINS, PULL_ENDS = 5, 60  # percent of a start
@@ -49,7 +50,7 @@ class WorkspaceImage:
         ``finding`` is the look-up of the container. Returns the image's description, None where it
         cannot be had, and the container that is there may do without.
         """
-        self.report(0, "Looking for the image")
+        self.report(0, Text("Looking for the image"))
         found, here = await asyncio.gather(finding, self._find_here())
         is_new = found is None or is_update or found["Config"]["Image"] != self.reference
         try:

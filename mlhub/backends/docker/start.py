@@ -21,6 +21,7 @@ from mlhub.backends.docker.networks import Networks
 from mlhub.backends.docker.previous import Previous
 from mlhub.backends.docker.spec import ContainerSpec, keeps_data
 from mlhub.errors import MLHubError, OptionsError
+from mlhub.texts import Text
 from mlhub.workspaces.port import Address
 
 Report = Callable[[float, str], None]
@@ -189,7 +190,7 @@ class Start:
         )
 
     async def _start_again(self, found: dict[str, Any], spec: ContainerSpec) -> bool:
-        self.report(75, "Starting the container")
+        self.report(75, Text("Starting the container"))
         self._keep_token(found)
         for attempt in range(2):
             try:
@@ -213,7 +214,7 @@ class Start:
         return False
 
     async def _create_and_start(self, spec: ContainerSpec) -> None:
-        self.report(65, "Creating the container")
+        self.report(65, Text("Creating the container"))
         try:
             self.container_id = await self.main.create(spec.arguments)
         except APIError:
@@ -221,7 +222,7 @@ class Start:
             self._forget_network()
             raise
         self.clock.lap("create")
-        self.report(75, "Starting the container")
+        self.report(75, Text("Starting the container"))
         try:
             await self.main.start(self.container_id)
         except APIError:
@@ -234,7 +235,7 @@ class Start:
         if not container["State"]["Running"]:
             raise await self.main.make_death_error(container["Id"])
         address = read_address(container, spec.wanted.network, spec.wanted.port)
-        self.report(80, "Waiting for the workspace to answer")
+        self.report(80, Text("Waiting for the workspace to answer"))
         if probe := spec.wanted.probe:
             await self.main.wait_until_ready(self.container_id, address, probe.path, probe.seconds)
         self.clock.lap("answer")

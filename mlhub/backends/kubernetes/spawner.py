@@ -28,6 +28,7 @@ from mlhub.options.option import Host
 from mlhub.policy.expiry import LABEL_EXPIRES
 from mlhub.quantities import ALL_GPUS
 from mlhub.ssh.authority import PORT
+from mlhub.texts import Text
 from mlhub.workspaces.holder import LABEL_PERSON
 from mlhub.workspaces.port import ImageInfo
 from mlhub.workspaces.tokens import keep_server_token
@@ -134,7 +135,7 @@ class MLHubKubernetesSpawner(KubernetesUseMixin, WatchingKubeSpawner):
         return False
 
     async def _prepare_place(self) -> Claim:
-        self.start_progress.report(5, "Preparing the workspace's volume and network")
+        self.start_progress.report(5, Text("Preparing the workspace's volume and network"))
         claim, _ = await asyncio.gather(self._ensure_claim(), self._ensure_network())
         return claim
 

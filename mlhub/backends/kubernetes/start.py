@@ -31,6 +31,7 @@ from mlhub.errors import (
     WorkspaceDiedError,
 )
 from mlhub.identity import Identity
+from mlhub.texts import Text
 from mlhub.workspaces.port import Address
 
 Pod = dict[str, Any]  # as the API describes it
@@ -109,7 +110,7 @@ class Start:
     async def make(self, manifest: Any, claim: Claim = NO_CLAIM) -> Pod:
         """Make the pod, which mounts the claim."""
         self._claim = claim
-        self.report(10, "Asking the cluster for a place")
+        self.report(10, Text("Asking the cluster for a place"))
         self._pod = await self.api.create("pod", manifest) or await self._find_made()
         if self._pod is None:
             raise NameTakenError(
@@ -152,7 +153,7 @@ class Start:
             if address and await self._answers(pod, address):
                 return pod
             if address and pods.is_running(pod):
-                self.report(80, "Waiting for the workspace to answer")
+                self.report(80, Text("Waiting for the workspace to answer"))
                 answer_deadline = answer_deadline or now + self.target.http_timeout
             elif not address and (found := pods.find_hindrance(pod)) != hindrance:
                 hindrance = found

@@ -19,6 +19,7 @@ from tornado.httpclient import AsyncHTTPClient, HTTPClientError
 
 from mlhub.signin.native.rules import MAX_USERNAME_CHARACTERS
 from mlhub.signin.origin import find_source
+from mlhub.texts import Text
 from mlhub.web.pages import AccountPage
 
 _RECAPTCHA_URL = "https://www.google.com/recaptcha/api/siteverify"
@@ -42,7 +43,8 @@ class SignInHandler(AccountPage, LoginHandler):
             self.set_status(403)
             self.finish(
                 await self._render(
-                    login_error="Enter username and password.", username=self.field("username")
+                    login_error=Text("Enter username and password."),
+                    username=self.field("username"),
                 )
             )
             return
@@ -206,7 +208,7 @@ class ConfirmationHandler(AccountPage):
         """Show a button; mail scanners open links, so a GET authorizes nobody."""
         account = self._find(slug)
         if account is None:
-            await self.show("confirm.html", "The link is invalid or has expired.", status=404)
+            await self.show("confirm.html", Text("The link is invalid or has expired."), status=404)
             return
         await self.show("confirm.html", user_name=account.username)
 
@@ -214,11 +216,13 @@ class ConfirmationHandler(AccountPage):
         """Authorize the account of the link."""
         account = self._find(slug)
         if account is None:
-            await self.show("confirm.html", "The link is invalid or has expired.", status=404)
+            await self.show("confirm.html", Text("The link is invalid or has expired."), status=404)
             return
         self.authenticator.accounts.authorize(account)
         self.log.info("%r was authorized by an e-mailed link.", account.username)
-        await self.show("confirm.html", "Your account is authorized. Sign in now.", alert="success")
+        await self.show(
+            "confirm.html", Text("Your account is authorized. Sign in now."), alert="success"
+        )
 
 
 class ChangePasswordHandler(AccountPage):

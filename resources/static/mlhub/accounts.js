@@ -6,7 +6,7 @@ function toggleReveal(button) {
   const isHidden = input.type === "password";
   input.type = isHidden ? "text" : "password";
   button.setAttribute("aria-pressed", String(isHidden));
-  button.title = isHidden ? "Hide password" : "Show password";
+  button.title = isHidden ? translate("Hide password") : translate("Show password");
   for (const picture of button.querySelectorAll("svg")) {
     picture.classList.toggle("d-none");
   }
@@ -16,11 +16,11 @@ async function copy(button) {
   const field = document.getElementById(button.dataset.copies);
   try {
     await navigator.clipboard.writeText(field.value);
-    button.textContent = "Copied";
+    button.textContent = translate("Copied");
   } catch {
     // Without HTTPS there is no clipboard for pages: the text is selected, ready for Ctrl+C.
     field.select();
-    button.textContent = "Press Ctrl+C";
+    button.textContent = translate("Press Ctrl+C");
   }
 }
 

@@ -20,7 +20,7 @@ function begin(row) {
 function setState(row, state) {
   row.dataset.state = state;
   const badge = row.querySelector(".server-state");
-  badge.textContent = state.charAt(0).toUpperCase() + state.slice(1);
+  badge.textContent = nameState(state);
   const color = { running: "text-bg-success", stopped: "text-bg-secondary" }[state] || "text-bg-warning";
   badge.className = `badge ${color} server-state`;
   row.querySelector(".server-busy-text").textContent = `${badge.textContent}…`;
@@ -48,7 +48,7 @@ async function refresh() {
       setState(row, model.state);
     }
     row.querySelector(".server-image").textContent = model.image;
-    row.querySelector(".days-to-live").textContent = model.days_to_live === null ? "–" : model.days_to_live === 0 ? "expired" : String(model.days_to_live);
+    row.querySelector(".days-to-live").textContent = model.days_to_live === null ? "–" : model.days_to_live === 0 ? translate("expired") : String(model.days_to_live);
     row.querySelector(".owner-totals").textContent = model.owner_uses.join(", ");
   }
 }
@@ -95,7 +95,7 @@ function confirmDeletion(row) {
     if (dialog.returnValue === "delete") {
       const complaint = await remove(row);
       show("page-error", complaint);
-      show("page-notice", complaint ? "" : `${begin(row)} is deleted. Its data is in the trash.`);
+      show("page-notice", complaint ? "" : translate("{what} is deleted. Its data is in the trash.", { what: begin(row) }));
     }
   };
   dialog.showModal();
@@ -111,7 +111,7 @@ function askForDays(row) {
     try {
       await hub.call("PATCH", `${pathOf(row)}/workspace`, { days_to_live: input.value.trim() });
       dialog.close();
-      show("page-notice", `${begin(row)} is extended.`);
+      show("page-notice", translate("{what} is extended.", { what: begin(row) }));
       await refresh();
     } catch (error) {
       document.getElementById("extend-error").textContent = error.message.replace(/^days_to_live=/, "");
@@ -135,14 +135,14 @@ function countChosen() {
   document.getElementById("bulk-delete").disabled = chosen.length === 0;
 }
 
-function ask(what, chosen, explanation, run) {
+/** `words` are the button's, the heading's, what is to be typed, and what follows from it. */
+function ask(words, chosen, run) {
   const dialog = document.getElementById("bulk-dialog");
   const typed = document.getElementById("bulk-typed");
-  const word = `${what.toLowerCase()} ${chosen.length}`;
-  document.getElementById("bulk-heading").textContent = `${what} ${chosen.length} workspace${chosen.length === 1 ? "" : "s"}?`;
-  document.getElementById("bulk-what").textContent = explanation;
-  document.getElementById("bulk-word").textContent = word;
-  document.getElementById("bulk-go").textContent = what;
+  document.getElementById("bulk-heading").textContent = words.heading;
+  document.getElementById("bulk-what").textContent = words.explanation;
+  document.getElementById("bulk-word").textContent = words.typed;
+  document.getElementById("bulk-go").textContent = words.button;
   document.getElementById("bulk-error").textContent = "";
   document.getElementById("bulk-list").replaceChildren(
     ...chosen.map((row) => Object.assign(document.createElement("li"), { textContent: row.dataset.title })),
@@ -150,8 +150,8 @@ function ask(what, chosen, explanation, run) {
   typed.value = "";
   document.getElementById("bulk-form").onsubmit = (event) => {
     event.preventDefault();
-    if (typed.value.trim() !== word) {
-      document.getElementById("bulk-error").textContent = `This is not “${word}”.`;
+    if (typed.value.trim() !== words.typed) {
+      document.getElementById("bulk-error").textContent = translate("This is not “{word}”.", { word: words.typed });
       typed.focus();
       return;
     }
@@ -172,7 +172,7 @@ async function runAll(chosen, done, action) {
     }
   }
   show("page-error", complaints.join(" "));
-  show("page-notice", complaints.length < chosen.length ? `${chosen.length - complaints.length} ${done}` : "");
+  show("page-notice", complaints.length < chosen.length ? done(chosen.length - complaints.length) : "");
   document.getElementById("choose-all").checked = false;
   countChosen();
   await refresh();
@@ -181,18 +181,31 @@ async function runAll(chosen, done, action) {
 function bulkStop() {
   const chosen = listChosen().filter((row) => ["running", "starting"].includes(row.dataset.state));
   if (chosen.length === 0) {
-    show("page-error", "None of these runs.");
+    show("page-error", translate("None of these runs."));
     return;
   }
-  ask("Stop", chosen, "What runs in them ends; their data is kept.", (all) =>
-    runAll(all, "told to stop.", (row) => act(row, "stopping", () => hub.call("DELETE", pathOf(row)))),
-  );
+  const number = chosen.length;
+  const words = {
+    button: translate("Stop"),
+    heading: number === 1 ? translate("Stop 1 workspace?") : translate("Stop {number} workspaces?", { number }),
+    typed: translate("stop {number}", { number }),
+    explanation: translate("What runs in them ends; their data is kept."),
+  };
+  const done = (stopped) => translate("{number} told to stop.", { number: stopped });
+  ask(words, chosen, (all) => runAll(all, done, (row) => act(row, "stopping", () => hub.call("DELETE", pathOf(row)))));
 }
 
 function bulkDelete() {
-  ask("Delete", listChosen(), "They are stopped and leave this list; their data moves to the trash. Default workspaces begin anew with their next start.", (all) =>
-    runAll(all, "deleted. Their data is in the trash.", remove),
-  );
+  const chosen = listChosen();
+  const number = chosen.length;
+  const words = {
+    button: translate("Delete"),
+    heading: number === 1 ? translate("Delete 1 workspace?") : translate("Delete {number} workspaces?", { number }),
+    typed: translate("delete {number}", { number }),
+    explanation: translate("They are stopped and leave this list; their data moves to the trash. Default workspaces begin anew with their next start."),
+  };
+  const done = (deleted) => translate("{number} deleted. Their data is in the trash.", { number: deleted });
+  ask(words, chosen, (all) => runAll(all, done, remove));
 }
 
 async function keepLooking() {

@@ -6,8 +6,8 @@ const NOTICE = "mlhub-home-notice";
 // Each look is a request to the hub, from every home page that is open: often only while something goes on.
 const LOOK_AGAIN_MILLISECONDS = 15000;
 const LOOK_SOON_MILLISECONDS = 3000;
-const UPDATE = "It is stopped and started from the newer image; what runs in it ends. Files in its volume and its options are kept. If the newer image does not start, the old one does.";
-const RESTART = "What runs in it ends, notebooks' kernels too. Its files and options are kept.";
+const UPDATE = translate("It is stopped and started from the newer image; what runs in it ends. Files in its volume and its options are kept. If the newer image does not start, the old one does.");
+const RESTART = translate("What runs in it ends, notebooks' kernels too. Its files and options are kept.");
 const rows = () => Array.from(document.querySelectorAll(".home-server-row"));
 
 function show(id, sentence) {
@@ -18,17 +18,17 @@ function show(id, sentence) {
 
 // Within a sentence.
 function title(row) {
-  return row.dataset.serverName ? row.querySelector(".server-title").textContent : "the default workspace";
+  return row.dataset.serverName ? row.querySelector(".server-title").textContent : translate("the default workspace");
 }
 
 function describe(row) {
-  return row.dataset.serverName ? `“${title(row)}”` : "The default workspace";
+  return row.dataset.serverName ? translate("“{name}”", { name: title(row) }) : translate("The default workspace");
 }
 
 function setState(row, state, text = "") {
   row.dataset.state = state;
   const badge = row.querySelector(".server-state");
-  badge.textContent = state.charAt(0).toUpperCase() + state.slice(1);
+  badge.textContent = nameState(state);
   const color = { running: "text-bg-success", stopped: "text-bg-secondary" }[state] || "text-bg-warning";
   badge.className = `badge ${color} server-state`;
   row.querySelector(".server-busy-text").textContent = text || `${badge.textContent}…`;
@@ -129,18 +129,18 @@ async function waitUntilStopped(row) {
 }
 
 function stopServer(row) {
-  return act(row, "Stopping…", async () => {
+  return act(row, translate("Stopping…"), async () => {
     await hub.call("DELETE", pathOf(row));
     await waitUntilStopped(row);
     setState(row, "stopped");
-    show("home-notice", `${describe(row)} is stopped.`);
+    show("home-notice", translate("{what} is stopped.", { what: describe(row) }));
     rows().forEach(loadFacts);
     row.querySelector(".start-server").focus();
   });
 }
 
 function restartServer(row) {
-  return act(row, "Restarting…", async () => {
+  return act(row, translate("Restarting…"), async () => {
     await hub.call("DELETE", pathOf(row));
     await waitUntilStopped(row);
     await hub.call("POST", pathOf(row));
@@ -149,15 +149,15 @@ function restartServer(row) {
 }
 
 function deleteServer(row) {
-  return act(row, "Deleting…", async () => {
+  return act(row, translate("Deleting…"), async () => {
     await hub.call("DELETE", pathOf(row), { remove: true });
     if (!row.dataset.serverName) {
       // Everybody has one: what follows is a new one.
-      sessionStorage.setItem(NOTICE, "The default workspace is deleted. Its data is in the trash.");
+      sessionStorage.setItem(NOTICE, translate("{what} is deleted. Its data is in the trash.", { what: describe(row) }));
       window.location.reload();
       return;
     }
-    show("home-notice", `${describe(row)} is deleted. Its data is in the trash.`);
+    show("home-notice", translate("{what} is deleted. Its data is in the trash.", { what: describe(row) }));
     row.remove();
     rows().forEach(loadFacts);
     document.getElementById("new-server-name")?.focus();
@@ -173,24 +173,23 @@ function confirmDeletion(row) {
   dialog.showModal();
 }
 
-function confirm(row, verb, sentence, action) {
+function confirm(verb, question, sentence, action) {
   const dialog = document.getElementById("update-dialog");
-  document.getElementById("update-verb").textContent = verb;
+  document.getElementById("update-heading").textContent = question;
   document.getElementById("update-go").textContent = verb;
-  document.getElementById("update-name").textContent = title(row);
   document.getElementById("update-what").textContent = sentence;
   dialog.returnValue = "";
-  dialog.onclose = () => dialog.returnValue === "go" && action(row);
+  dialog.onclose = () => dialog.returnValue === "go" && action();
   dialog.showModal();
 }
 
 /** Write “expires in 3 days”, and nearer to the end hours and minutes. */
 function describeRemaining(seconds) {
   if (seconds <= 0) {
-    return "has expired";
+    return translate("has expired");
   }
   const [unit, size] = [["day", 86400], ["hour", 3600]].find(([, length]) => seconds >= 2 * length) || ["minute", 60];
-  return new Intl.RelativeTimeFormat("en", { numeric: "always" }).format(Math.max(1, Math.round(seconds / size)), unit);
+  return new Intl.RelativeTimeFormat(document.documentElement.lang, { numeric: "always" }).format(Math.max(1, Math.round(seconds / size)), unit);
 }
 
 /** Fill in what the REST API knows of a workspace: limits, time left, a newer image, why it cannot start. */
@@ -201,7 +200,7 @@ function showFacts(row, workspace) {
   if (workspace.remaining_seconds !== null) {
     const text = expiry.querySelector("dd");
     text.textContent = describeRemaining(workspace.remaining_seconds);
-    text.title = new Date(1000 * workspace.expires_at).toLocaleString();
+    text.title = new Date(1000 * workspace.expires_at).toLocaleString(document.documentElement.lang);
     text.classList.toggle("text-danger", workspace.remaining_seconds < 86400);
   }
   const extend = row.querySelector(".extend-server");
@@ -209,7 +208,7 @@ function showFacts(row, workspace) {
   extend.onclick = () => askForDays(row, workspace);
   const update = row.querySelector(".update-server");
   update.classList.toggle("d-none", !workspace.image.update_available);
-  update.onclick = () => confirm(row, "Update", UPDATE, updateServer);
+  update.onclick = () => confirm(translate("Update"), translate("Update {what}?", { what: title(row) }), UPDATE, () => updateServer(row));
   const refusal = row.querySelector(".server-refusal");
   refusal.textContent = workspace.refusal;
   refusal.classList.toggle("d-none", !workspace.refusal);
@@ -236,7 +235,7 @@ function askForDays(row, workspace) {
   const input = document.getElementById("extend-days");
   document.getElementById("extend-name").textContent = title(row);
   document.getElementById("extend-error").textContent = "";
-  document.getElementById("extend-help").textContent = workspace.most_days === null ? "0 is for ever." : `At most ${workspace.most_days}.`;
+  document.getElementById("extend-help").textContent = workspace.most_days === null ? translate("0 is for ever.") : translate("At most {number}.", { number: workspace.most_days });
   input.value = workspace.most_days ?? Math.ceil(workspace.remaining_seconds / 86400) + 7;
   input.removeAttribute("aria-invalid");
   document.getElementById("extend-cancel").onclick = () => dialog.close();
@@ -245,7 +244,7 @@ function askForDays(row, workspace) {
     try {
       showFacts(row, await hub.call("PATCH", `${pathOf(row)}/workspace`, { days_to_live: input.value.trim() }));
       dialog.close();
-      show("home-notice", `${describe(row)} is extended.`);
+      show("home-notice", translate("{what} is extended.", { what: describe(row) }));
       // The warning tells the time from before.
       document.querySelectorAll(".mlhub-expiry").forEach((warning) => warning.dataset.serverName === row.dataset.serverName && warning.remove());
       row.querySelector(".extend-server").focus();
@@ -262,10 +261,10 @@ function askForDays(row, workspace) {
 
 function updateServer(row) {
   const isRunning = row.dataset.state === "running";
-  return act(row, "Updating…", async () => {
+  return act(row, translate("Updating…"), async () => {
     const answer = await hub.call("POST", `${pathOf(row)}/workspace/update`);
     if (!isRunning) {
-      sessionStorage.setItem(NOTICE, answer?.message || "The next start takes the newer image.");
+      sessionStorage.setItem(NOTICE, answer?.message || translate("The next start takes the newer image."));
       window.location.reload();
       return;
     }
@@ -315,7 +314,7 @@ function takeOver(row, selector, action) {
 
 function prepare(row) {
   takeOver(row, ".stop-server", stopServer);
-  takeOver(row, ".restart-server", () => confirm(row, "Restart", RESTART, restartServer));
+  takeOver(row, ".restart-server", () => confirm(translate("Restart"), translate("Restart {what}?", { what: title(row) }), RESTART, () => restartServer(row)));
   takeOver(row, ".delete-server", confirmDeletion);
   row.querySelectorAll(".start-form").forEach(guardForm);
   row.querySelectorAll("time.time-col").forEach(hub.humanise);

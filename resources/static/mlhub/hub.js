@@ -20,7 +20,7 @@ const hub = {
         cache: "no-store",
       });
     } catch {
-      throw new HubError("The hub does not answer. Check your connection and try again.", 0);
+      throw new HubError(translate("The hub does not answer. Check your connection and try again."), 0);
     }
     if (!response.ok) {
       throw new HubError(await hub.explain(response), response.status);
@@ -36,16 +36,18 @@ const hub = {
   /** Say in a sentence why a request was refused. */
   async explain(response) {
     if (response.status >= 502 && response.status <= 504) {
-      return "The hub is starting anew. Try again in a few seconds.";
+      return translate("The hub is starting anew. Try again in a few seconds.");
     }
     try {
       const { message } = await response.json();
       if (response.status === 403 && /xsrf/i.test(message || "")) {
-        return "You have signed in or out in another tab since this page was loaded. Load it again.";
+        return translate("You have signed in or out in another tab since this page was loaded. Load it again.");
       }
-      return message || `The hub answered with error ${response.status}.`;
+      return message || translate("The hub answered with error {number}.", { number: response.status });
     } catch {
-      return response.status === 403 ? "Your session has ended. Load the page again and sign in." : `The hub answered with error ${response.status}.`;
+      return response.status === 403
+        ? translate("Your session has ended. Load the page again and sign in.")
+        : translate("The hub answered with error {number}.", { number: response.status });
     }
   },
 
@@ -60,13 +62,13 @@ const hub = {
     return server ? server.pending || (server.ready ? "ready" : "") : "";
   },
 
-  /** Write “5 minutes ago” in place of a date, in the reader's language; the date stays as a tooltip. */
+  /** Write “5 minutes ago” in place of a date, in the page's language; the date stays as a tooltip. */
   humanise(element) {
     const then = new Date(element.dateTime);
     const seconds = (then - Date.now()) / 1000;
     const [unit, size] = [["day", 86400], ["hour", 3600], ["minute", 60]].find(([, length]) => -seconds >= length) || ["second", 1];
-    element.title = then.toLocaleString();
-    element.textContent = unit === "second" ? "just now" : new Intl.RelativeTimeFormat("en", { numeric: "auto" }).format(Math.round(seconds / size), unit);
+    element.title = then.toLocaleString(document.documentElement.lang);
+    element.textContent = unit === "second" ? translate("just now") : new Intl.RelativeTimeFormat(document.documentElement.lang, { numeric: "auto" }).format(Math.round(seconds / size), unit);
   },
 
   pause(milliseconds) {

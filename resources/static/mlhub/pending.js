@@ -40,8 +40,8 @@ function showPercent(percent) {
 function fail(message) {
   isFailed = true;
   const [sentence, ...lines] = message.replace(/^Spawn failed: /, "").replace(/ \(Rule: [^)]*\)\.?/g, "").split("\n");
-  page.querySelector("h1").textContent = "The workspace did not start";
-  document.title = "The workspace did not start";
+  document.title = translate("The workspace did not start");
+  page.querySelector("h1").textContent = document.title;
   document.getElementById("failure").classList.remove("d-none");
   document.getElementById("failure-message").textContent = sentence;
   const output = document.getElementById("failure-log");
@@ -65,7 +65,7 @@ function takeEvent(source, event) {
   }
   // Only ever text: an event may repeat what somebody typed.
   if (event.failed) {
-    fail(event.message || "The hub's log tells why.");
+    fail(event.message || translate("The hub's log tells why."));
     return;
   }
   if (event.progress !== undefined) {
@@ -74,7 +74,7 @@ function takeEvent(source, event) {
   if (event.message) {
     // JupyterHub's own first event, which has no time.
     const isFirst = event.message === "Server requested";
-    log(isFirst ? "Start requested" : event.message, isFirst ? 0 : event.seconds);
+    log(isFirst ? translate("Start requested") : event.message, isFirst ? 0 : event.seconds);
   }
   if (event.ready) {
     window.location.reload();
@@ -108,14 +108,14 @@ async function cancelStart(source, button) {
   isCancelling = true;
   source.close(); // or it would ask again for a start that is over
   button.disabled = true;
-  button.textContent = "Cancelling…";
+  button.textContent = translate("Cancelling…");
   try {
     await hub.call("DELETE", hub.serverPath(owner, serverName));
     window.location.assign(`${window.jhdata.base_url}home`);
   } catch (error) {
     isCancelling = false;
     button.disabled = false;
-    button.textContent = "Cancel the start";
+    button.textContent = translate("Cancel the start");
     log(error.message);
     listen(button);
   }

@@ -9,13 +9,13 @@ const keyError = document.getElementById("key-error");
 /** Looked at here already: a private key must not even reach the hub. */
 function refusePrivateKey(text) {
   const isPrivate = text.includes("PRIVATE KEY") || text.includes("PuTTY-User-Key-File");
-  keyError.textContent = isPrivate ? "This is a private key, which must never leave your computer. Take the file that ends in .pub." : "";
+  keyError.textContent = isPrivate ? translate("This is a private key, which must never leave your computer. Take the file that ends in .pub.") : "";
   return isPrivate;
 }
 
 async function takeFile(file) {
   if (file.size > MAX_KEY_BYTES) {
-    keyError.textContent = "This file is too large for a public key.";
+    keyError.textContent = translate("This file is too large for a public key.");
     return;
   }
   const text = await file.text();

@@ -13,7 +13,12 @@
   const path = `${hub.serverPath(section.dataset.owner, section.dataset.server)}/workspace/use`;
 
   const size = (bytes) => (bytes < 2 ** 30 ? `${Math.round(bytes / 2 ** 20)} MB` : `${(bytes / 2 ** 30).toFixed(1)} GB`);
-  const cores = (number) => `${number.toFixed(2)} ${number === 1 ? "core" : "cores"}`;
+  const cores = (number) => {
+    const shown = { number: number.toFixed(2) };
+    return number === 1 ? translate("{number} core", shown) : translate("{number} cores", shown);
+  };
+  /** Say what is taken, and of how much where there is a limit. */
+  const ofAll = (taken, all) => (all ? translate("{taken} of {all}", { taken, all }) : taken);
 
   /** Draw a line over the last hour; the upper edge is the limit, or the most that there was. */
   function draw(name, points, index, limit) {
@@ -40,7 +45,7 @@
     list.replaceChildren(
       ...ports.map(({ name, port, answers }) => {
         const item = document.createElement("li");
-        item.textContent = `${name}: ${port} ${answers ? "answers" : "does not answer"}`;
+        item.textContent = answers ? translate("{name}: {port} answers", { name, port }) : translate("{name}: {port} does not answer", { name, port });
         item.classList.toggle("text-body-secondary", !answers);
         return item;
       }),
@@ -54,12 +59,12 @@
     document.getElementById("plots").classList.toggle("d-none", !hasPoints);
     if (hasPoints) {
       const cpu = draw("cpu", found.points, 1, found.cpu_limit);
-      show("cpu", cpu === null ? "…" : `${cores(cpu)}${found.cpu_limit ? ` of ${found.cpu_limit}` : ""}`);
+      show("cpu", cpu === null ? "…" : ofAll(cores(cpu), found.cpu_limit));
       const memory = draw("memory", found.points, 2, found.memory_limit);
-      show("memory", `${size(memory)}${found.memory_limit ? ` of ${size(found.memory_limit)}` : ""}`);
+      show("memory", ofAll(size(memory), found.memory_limit && size(found.memory_limit)));
     }
     const disk = document.getElementById("use-disk");
-    disk.textContent = found.owner_disk === null ? "" : `Disk of all workspaces of ${section.dataset.owner}: ${size(found.owner_disk)}.`;
+    disk.textContent = found.owner_disk === null ? "" : translate("Disk of all workspaces of {owner}: {size}.", { owner: section.dataset.owner, size: size(found.owner_disk) });
     showPorts(found.ports);
     section.classList.toggle("d-none", !hasPoints && !found.ports.length);
   }
