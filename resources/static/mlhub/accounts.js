@@ -1,5 +1,18 @@
-// Small comforts of all pages: passwords that can be seen, texts that can be copied. Every page works without them.
+// What all pages have: what scripts say, in the page's language (mlhub/texts.py; English is the source), and small comforts:
+// passwords that can be seen, texts that can be copied. Every page works without them.
 "use strict";
+
+const pageTexts = new Map(Object.entries(JSON.parse(document.getElementById("mlhub-texts")?.textContent || "{}")));
+
+/** Translate a text; {name} in it is replaced by a value. */
+function translate(text, values = {}) {
+  return (pageTexts.get(text) || text).replace(/\{(\w+)\}/g, (whole, name) => (Object.hasOwn(values, name) ? values[name] : whole));
+}
+
+/** The state of a workspace, as a badge shows it. */
+function nameState(state) {
+  return { running: translate("Running"), starting: translate("Starting"), stopping: translate("Stopping"), stopped: translate("Stopped") }[state];
+}
 
 function toggleReveal(button) {
   const input = document.getElementById(button.dataset.reveals);
