@@ -20,6 +20,7 @@ from mlhub.policy import disk
 from mlhub.policy.circumstances import Circumstances, find_barrier
 from mlhub.policy.quota import TOTALS, describe_totals
 from mlhub.policy.usage import Bar, list_bars
+from mlhub.texts import join
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def _describe_totals(circumstances: Circumstances, totals: Mapping[str, Setting]
     limits = {name: total.value for name, total in totals.items()}
     words, use = describe_totals(limits), circumstances.disk
     is_limited = not math.isinf(limits.get(disk.TOTAL, math.inf))
-    return f"{words} {use.describe()}" if is_limited and use is not None else words
+    return join(words, use.describe()) if is_limited and use is not None else words
 
 
 def make_options_schema(available: AvailableOptions) -> dict[str, Any]:

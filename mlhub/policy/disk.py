@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from mlhub.options.amount import describe_size
 from mlhub.quantities import format_number
+from mlhub.texts import Text
 
 TOTAL = "disk"
 MINUTE = 60.0
@@ -56,8 +57,13 @@ class DiskUse:
 
     def describe(self) -> str:
         """Write how much it is, for its owner."""
-        trashed = f", {describe_size(self.trashed)} of it in the trash" if self.trashed else ""
-        return f"Your files take {describe_size(self.taken)}{trashed}."
+        size = describe_size(self.taken)
+        if not self.trashed:
+            return Text("Your files take %(size)s.", size=size)
+        trashed = describe_size(self.trashed)
+        return Text(
+            "Your files take %(size)s, %(trashed)s of it in the trash.", size=size, trashed=trashed
+        )
 
 
 def explain_disk_excess(

@@ -13,6 +13,7 @@ from typing import Any
 
 from mlhub.options.amount import describe_size
 from mlhub.quantities import format_number
+from mlhub.texts import Text, join
 
 TOTALS = ("servers", "cpu_limit", "mem_limit", "gpus", "volumes")
 
@@ -98,28 +99,27 @@ def explain_excess(
 
 def describe_totals(limits: Mapping[str, float]) -> str:
     """Write what all workspaces of a person may have together; "" where nothing limits that."""
-    sizes = {"mem_limit": "memory", "disk": "disk"}
-    shown = [
-        f"{describe_size(limit)} of {sizes[total]}" if total in sizes else _show(total, limit)
-        for total, limit in limits.items()
-        if not math.isinf(limit)
-    ]
+    shown = [_show(total, limit) for total, limit in limits.items() if not math.isinf(limit)]
     if not shown:
         return ""
     *others, last = shown
-    words = f"{', '.join(others)} and {last}" if others else last
-    return f"At once you may have at most {words} in all."
+    if others:
+        last = Text("%(others)s and %(last)s", others=join(*others, between=", "), last=last)
+    return Text("At once you may have at most %(totals)s in all.", totals=last)
 
 
-def _show(total: str, amount: float) -> str:
-    noun = {
-        "servers": "workspace",
-        "cpu_limit": "CPU",
-        "gpus": "GPU",
-        "volumes": "volume",
-        "mem_limit": "of memory",
+def _show(total: str, amount: float) -> Text:
+    if total == "mem_limit":
+        return Text("%(size)s of memory", size=_plain(total, amount))
+    if total == "disk":
+        return Text("%(size)s of disk", size=describe_size(amount))
+    one, many = {
+        "servers": (Text("workspace"), Text("workspaces")),
+        "cpu_limit": (Text("CPU"), Text("CPUs")),
+        "gpus": (Text("GPU"), Text("GPUs")),
+        "volumes": (Text("volume"), Text("volumes")),
     }[total]
-    return f"{_plain(total, amount)} {noun}{'' if amount == 1 or total == 'mem_limit' else 's'}"
+    return join(_plain(total, amount), one if amount == 1 else many)
 
 
 def _plain(total: str, amount: float) -> str:

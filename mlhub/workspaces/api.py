@@ -30,6 +30,7 @@ from mlhub.policy.available import make_options_schema
 from mlhub.policy.decide import decide
 from mlhub.policy.expiry import remaining_seconds
 from mlhub.policy.model import Person
+from mlhub.texts import translate
 from mlhub.web.handlers import MLHubAPIHandler
 from mlhub.workspaces.display_name import change_display_name
 from mlhub.workspaces.extension import extend_workspace
@@ -112,6 +113,7 @@ class WorkspaceHandler(WorkspaceAPIHandler):
     async def make_model(self, spawner: Any, probe: Any) -> dict[str, Any]:
         """Make the model of one workspace."""
         days = probe.find_available_options().fields.get("days_to_live")
+        held = spawner.reservation
         refusal = "" if spawner.active else look_ahead(probe, _stored(spawner))[0]
         return {
             "name": spawner.name,
@@ -126,7 +128,7 @@ class WorkspaceHandler(WorkspaceAPIHandler):
             "stop": describe_stop(spawner),
             "schedule": describe_schedule(spawner),
             # For people: what it holds, and why it cannot be started as it is.
-            "limits_text": describe_reservation(spawner.reservation) if spawner.active else "",
+            "limits_text": translate(describe_reservation(held)) if spawner.active else "",
             "refusal": refusal,
         }
 

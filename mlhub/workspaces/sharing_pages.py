@@ -21,6 +21,7 @@ from jupyterhub.scopes import needs_scope
 from tornado import web
 
 from mlhub.errors import MLHubError, WorkspaceError
+from mlhub.texts import Text
 from mlhub.web.pages import AccountPage
 from mlhub.workspaces.port_sharing import (
     list_given_ports,
@@ -43,7 +44,7 @@ from mlhub.workspaces.sharing import (
     take_back,
 )
 
-REFUSED = "This hub's policy does not let this workspace be shared."
+REFUSED = Text("This hub's policy does not let this workspace be shared.")
 
 
 class SharePage(AccountPage):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import string
 from pathlib import Path
@@ -12,7 +13,9 @@ import pytest
 from jinja2 import DictLoader, Environment
 
 from mlhub.errors import ConfigurationError
-from mlhub.texts import MAX_HEADER, Languages, PageTexts, Text, translate
+from mlhub.policy.disk import DiskUse
+from mlhub.policy.quota import describe_totals
+from mlhub.texts import MAX_HEADER, Languages, PageTexts, Text, join, translate
 from tests.support.texts import (
     ROOT,
     SCRIPTS,
@@ -215,6 +218,22 @@ def templates() -> Environment:
             }
         ),
         autoescape=True,
+    )
+
+
+def test_what_somebody_may_have_in_all_is_told_in_their_language():
+    told = join(
+        describe_totals({"servers": 1, "gpus": 2, "mem_limit": 2**34, "disk": math.inf}),
+        DiskUse(3 * 2**30, 2**30).describe(),
+    )
+    assert told == (
+        "At once you may have at most 1 workspace, 2 GPUs and 16 GB of memory in all."
+        " Your files take 3 GB, 1 GB of it in the trash."
+    )
+    LANGUAGES.speak("de")
+    assert translate(told) == (
+        "Zugleich dürfen Sie insgesamt höchstens 1 Workspace, 2 GPUs und 16 GB Arbeitsspeicher"
+        " haben. Ihre Dateien belegen 3 GB, davon 1 GB im Papierkorb."
     )
 
 
