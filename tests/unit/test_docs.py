@@ -56,6 +56,18 @@ def test_every_command_that_a_page_names_is_one(page):
         assert command in known, command
 
 
+def test_packages_of_a_workspace_image_are_not_put_where_its_volume_hides_them():
+    images = [
+        block
+        for page in PAGES
+        for block in re.findall(r"```dockerfile\n(.*?)```", page.read_text(), re.DOTALL)
+        if block.startswith("FROM mltooling/mlhub-workspace") and "pip install" in block
+    ]
+    assert images
+    for image in images:
+        assert re.search(r"^USER root\n(?:RUN .*\n)+USER 1000$", image, re.MULTILINE), image
+
+
 def test_the_buttons_and_links_of_the_tutorial_are_those_of_the_pages():
     tutorial = (ROOT / "docs/tutorial/first-workspace.md").read_text()
     templates = "".join(file.read_text() for file in ROOT.glob("resources/html/*.html"))
