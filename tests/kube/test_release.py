@@ -64,6 +64,25 @@ def test_ssh_leads_into_a_workspace_that_has_just_been_started_again(release, pe
     assert find_service() != before
 
 
+def test_the_cleanups_documented_addresses_answer_a_token_and_touch_nobody_who_is_there(
+    release, person
+):
+    for what in ("users", "expired"):
+        for query in ("?dry_run=1", ""):
+            status, _, body = release.request("GET", f"/services/cleanup-service/{what}{query}")
+            told = json.loads(body)
+            assert (status, told["removed"], told["errors"]) == (200, [], []), told
+        status, headers, _ = release.request("GET", f"/services/cleanup-service/{what}", headers={})
+        assert status == 302
+        assert headers["location"].endswith("/hub/services/cleanup-service")
+    assert release.request("GET", "/user/alice/echo")[0] == 200
+    volumes = release.read("pod", f"ws-{release.name}--alice")["spec"]["volumes"]
+    (claim,) = [
+        each["persistentVolumeClaim"] for each in volumes if "persistentVolumeClaim" in each
+    ]
+    assert release.read("pvc", claim["claimName"])["status"]["phase"] == "Bound"
+
+
 def test_a_changed_policy_holds_without_a_start_of_the_hub(release, values_as_before):
     def explain(mem_limit: str) -> dict:
         return release.api(
