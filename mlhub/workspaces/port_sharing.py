@@ -21,7 +21,7 @@ from sqlalchemy.orm import Mapped, mapped_column, object_session, relationship
 
 from mlhub.errors import MLHubError, WorkspaceError
 from mlhub.workspaces.spawner import find_workspace
-from mlhub.workspaces.tools import has_tools
+from mlhub.workspaces.tools import may_have_tools
 
 MOST_SHARES = 100
 
@@ -79,16 +79,28 @@ class ReceivedPort:
     is_running: bool
 
 
-def may_share_ports(spawner: Any) -> bool:
-    """Return True if the policy, as it is now, lets the owner of a workspace share its ports."""
+def is_let(spawner: Any, *flags: str) -> bool:
+    """Return True if all these flags of the policy, as it is now, hold for the owner of a
+    workspace; False where the policy cannot be read.
+    """
     workspace = find_workspace(spawner)
     if workspace is None:  # the policy says nothing about a spawner class of the site's own
         return False
     try:
-        is_let = workspace.site.policy.find_flag(workspace.make_person(), "port_sharing")
-        return is_let and has_tools(workspace)
-    except MLHubError:  # a policy that cannot be read
+        person = workspace.make_person()
+        return all(workspace.site.policy.find_flag(person, flag) for flag in flags)
+    except MLHubError:
         return False
+
+
+def may_share_ports(spawner: Any) -> bool:
+    """Return True if the policy, as it is now, lets the owner of a workspace share its ports."""
+    workspace = find_workspace(spawner)
+    return (
+        workspace is not None
+        and may_have_tools(workspace)
+        and is_let(spawner, "tools", "port_sharing")
+    )
 
 
 def give_port(

@@ -22,10 +22,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import object_session
 from tornado import web
 
-from mlhub.errors import MLHubError, WorkspaceError
+from mlhub.errors import WorkspaceError
 from mlhub.quantities import parse_days
-from mlhub.workspaces.port_sharing import PortShare, list_given_ports, may_share_ports
-from mlhub.workspaces.spawner import find_workspace
+from mlhub.workspaces.port_sharing import PortShare, is_let, list_given_ports, may_share_ports
 
 MOST_DAYS = 365
 MOST_SHARES = 100
@@ -58,13 +57,7 @@ class SharedWorkspace:
 
 def may_be_shared(spawner: Any) -> bool:
     """Return True if the policy lets the owner of a workspace share it."""
-    workspace = find_workspace(spawner)
-    if workspace is None:  # the policy says nothing about a spawner class of the site's own
-        return False
-    try:
-        return workspace.site.policy.find_flag(workspace.make_person(), "sharing")
-    except MLHubError:  # a policy that cannot be read
-        return False
+    return is_let(spawner, "sharing")
 
 
 def shows_sharing(spawner: Any) -> bool:

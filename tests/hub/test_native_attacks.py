@@ -181,8 +181,8 @@ def test_a_flood_of_names_from_one_address_makes_that_address_wait_and_nobody_el
         behind = 60 - laden.log.count("Failed login for 'random-")
     assert answer.status_code == 302
     # The one that is being served, one more of the flood, and what the machine does beside: not all
-    # that wait, which would be 60 times.
-    assert seconds < 12 * alone
+    # that wait.
+    assert seconds < 8 * alone
     assert behind > 30
     # Whoever has hung up costs no hash.
     laden.wait_until(

@@ -32,13 +32,6 @@ def make_key(tmp_path):
 
 
 @pytest.fixture
-def db(tmp_path):
-    session = orm.new_session_factory(f"sqlite:///{tmp_path}/hub.sqlite")()
-    yield session
-    session.close()
-
-
-@pytest.fixture
 def server(db):
     row = orm.Spawner(user=orm.User(name="ann"), name="work")
     db.add(row)

@@ -25,13 +25,6 @@ NOW = utcnow(with_tz=False)
 
 
 @pytest.fixture
-def db(tmp_path):
-    session = orm.new_session_factory(f"sqlite:///{tmp_path}/hub.sqlite")()
-    yield session
-    session.close()
-
-
-@pytest.fixture
 def site(db):
     """Ann's two workspaces; ben and cat are in the lab, dan is not."""
     people = {name: orm.User(name=name) for name in ("ann", "ben", "cat", "dan")}

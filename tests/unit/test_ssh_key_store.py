@@ -35,13 +35,6 @@ def make_key(tmp_path_factory):
 
 
 @pytest.fixture
-def db(tmp_path):
-    session = orm.new_session_factory(f"sqlite:///{tmp_path}/hub.sqlite")()
-    yield session
-    session.close()
-
-
-@pytest.fixture
 def make_user(db):
     """Return a function that makes a person."""
 
