@@ -19,6 +19,7 @@ CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _PERSON = r"(?P<user>[^/]+)"
 _SERVER = r"(?:servers/(?P<server>[^/]+)|server)"
 _MORE = r"(?:/(?P<server>[^/]+))?"
+START_FOR_APP = "start for an app"
 # Method, address below the hub's prefix, name. The first that fits counts.
 _NAMED = [
     ("POST", r"login", "sign in"),
@@ -53,6 +54,10 @@ _NAMED = [
     ("POST", rf"share-port/{_PERSON}{_MORE}", "share a port"),
     ("POST", rf"api/users/{_PERSON}/{_SERVER}/port-shares", "share a port"),
     ("DELETE", rf"api/users/{_PERSON}/{_SERVER}/port-shares/\d+", "take back a share"),
+    ("POST", rf"publish/{_PERSON}{_MORE}", "publish an app"),
+    ("POST", rf"api/users/{_PERSON}/{_SERVER}/apps", "publish an app"),
+    ("DELETE", rf"api/users/{_PERSON}/{_SERVER}/apps/\d+", "take back an app"),
+    ("POST", rf"apps/{_PERSON}/[a-z0-9-]+", START_FOR_APP),
     ("POST", r"accept-share", "accept a share"),
     ("POST", r"admin/announcement", "announce"),
     ("POST", rf"ssh-access/{_PERSON}{_MORE}", "hand out SSH"),
@@ -116,6 +121,8 @@ def read_event(handler: Any, hub_prefix: str) -> Event | None:
             about = found.get("user") or getattr(handler, "concerns", "")
             about = about or _find_subject(handler, name) or by
             told = getattr(handler, "told", {})
+            if name == START_FOR_APP and not told and handler.get_status() < 400:
+                return None  # it ran already
             return Event(name, by, about, found.get("server"), service=service, told=told)
     if ENTER.fullmatch(path):
         return _read_entry(handler, by)

@@ -29,10 +29,13 @@ from mlhub.ssh import bundle as ssh_bundle
 from mlhub.ssh import guest_pages as ssh_guest_pages
 from mlhub.ssh import pages as ssh_pages
 from mlhub.ssh.startup import open_bastion, tell_names
+from mlhub.tools import apps_api as tools_apps_api
+from mlhub.tools import apps_pages as tools_apps_pages
 from mlhub.tools import check as tools_check
 from mlhub.tools import pages as tools_pages
 from mlhub.tools import sharing_api as tools_sharing_api
 from mlhub.tools import sharing_pages as tools_sharing_pages
+from mlhub.tools.apps import start_apps
 from mlhub.workspaces import (
     action_pages,
     extension,
@@ -120,7 +123,10 @@ ROOMS = (
             *tools_pages.HANDLERS,
             *tools_sharing_pages.HANDLERS,
             *tools_sharing_api.HANDLERS,
-        ]
+            *tools_apps_pages.HANDLERS,
+            *tools_apps_api.HANDLERS,
+        ],
+        start_apps,
     ),
     Room([*record_pages.HANDLERS, *workspaces_pages_of_admin.HANDLERS], open_record),
     Room(usage_pages.HANDLERS, start_counting),

@@ -51,6 +51,7 @@ BUILT_IN = Rule.model_validate(
         "tools": True,
         "sharing": False,
         "port_sharing": False,
+        "publishing": False,
         "idle": {"timeout": UNLIMITED, "max_age": UNLIMITED},
     }
 )

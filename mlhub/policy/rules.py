@@ -123,6 +123,14 @@ class Rule(StrictModel):
             " at once, also for what is shared already."
         ),
     )
+    publishing: Flag | None = Field(
+        default=None,
+        description=(
+            "Whether people may publish shared ports as apps, which are started again when they"
+            " have died, and may let those whom they are for start the workspace. Takes"
+            " `port_sharing`. Holds at once, also for what is published already."
+        ),
+    )
     idle: IdleRule | None = Field(
         default=None,
         description=(

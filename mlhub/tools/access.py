@@ -17,7 +17,9 @@ from mlhub.ssh.access import may_access
 from mlhub.tools.ports import OURS
 from mlhub.workspaces import tools
 from mlhub.workspaces.port_sharing import find_end, may_share_ports
+from mlhub.workspaces.published import find_app_at, may_publish
 from mlhub.workspaces.spawner import find_workspace
+from mlhub.workspaces.tools import find_declared
 
 # Keys of what is said of a route (resources/router/tools.lua).
 ROUTE_FLAG = "tools"
@@ -71,12 +73,15 @@ def note_opened(settings: dict[str, Any], spawner: Any) -> None:
 
 
 def find_start_command(spawner: Any, port: int) -> str:
-    """Return the command that starts what the site has declared at a port; "" where there is
-    none.
+    """Return the command that starts what the site has declared at a port, or its owner has
+    published there; "" where there is none.
     """
-    workspace = find_workspace(spawner)
-    declared = workspace.declared_tools if workspace is not None else ()
-    return next((tool.start for tool in declared if tool.port == port), "")
+    tool = find_declared(spawner, port)
+    if tool is not None and tool.start:
+        return tool.start
+    row = spawner.orm_spawner
+    app = find_app_at(object_session(row), row, port)
+    return app.command if app is not None and app.command and may_publish(spawner) else ""
 
 
 def list_relay_keys(spawner: Any) -> list[str]:

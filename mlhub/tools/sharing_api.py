@@ -25,10 +25,10 @@ from mlhub.workspaces.port_sharing import (
     GivenPort,
     describe,
     list_given_ports,
-    list_received_ports,
     take_back_port,
     tell_port,
 )
+from mlhub.workspaces.published import list_ports_and_apps
 from mlhub.workspaces.sharing import find_shareable, find_whom
 
 
@@ -80,8 +80,8 @@ class ReceivedPortsHandler(MLHubAPIHandler):
         user = self.find_user(user_name)
         if user is None:
             raise web.HTTPError(404, "There is no such person.")
-        found = list_received_ports(user, self.users)
-        names = ("owner", "server", "port", "name", "url")
+        found = list_ports_and_apps(user, self.users, self.hub.base_url)
+        names = ("owner", "server", "port", "name", "url", "app", "app_url")
         self.answer(
             [
                 {name: getattr(each, name) for name in names}

@@ -20,6 +20,16 @@ def share_port(handler: Any, spawner: Any, port: Any, whom: Any, days: str) -> P
     """Open a port to a person or a group, for whoever asks a handler. Raises ``WorkspaceError``."""
     if not may_share_ports(spawner):
         raise WorkspaceError(REFUSED)
+    number = read_shared_port(spawner, port)
+    by, row = handler.current_user.name, spawner.orm_spawner
+    share = give_port(handler.db, row, number, whom, read_until(days), by)
+    until = share.expires_at.isoformat(timespec="seconds")
+    handler.told = {**tell_port(describe(share)), "until": f"{until}Z"}
+    return share
+
+
+def read_shared_port(spawner: Any, port: Any) -> int:
+    """Read the number of a program's port. Raises ``WorkspaceError``."""
     try:
         number = parse_port(port)
     except ValueError as error:
@@ -28,11 +38,7 @@ def share_port(handler: Any, spawner: Any, port: Any, whom: Any, days: str) -> P
         raise WorkspaceError(
             f"Port {number} is the workspace's own server or its SSH. Share the workspace instead."
         )
-    by, row = handler.current_user.name, spawner.orm_spawner
-    share = give_port(handler.db, row, number, whom, read_until(days), by)
-    until = share.expires_at.isoformat(timespec="seconds")
-    handler.told = {**tell_port(describe(share)), "until": f"{until}Z"}
-    return share
+    return number
 
 
 class SharePortPage(SharePage):

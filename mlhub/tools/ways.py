@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,13 +17,26 @@ from mlhub.ssh.relay import PORT, make_question, make_start, read_ports
 from mlhub.workspaces.port import Address
 
 DIRECT = "direct"
-# A relay is asked to start a tool at most this often; it starts none whose command still runs.
+# A relay is asked to start a tool at most this often, and ever more seldom where it dies within
+# CALM_SECONDS; it starts none whose command still runs.
 START_SECONDS = 5.0
+LONGEST_START_SECONDS = 60.0
+CALM_SECONDS = 60.0
 # Within it a relay says which key it takes. The first request to a workspace waits for that; those
 # after it go by what was found, which is looked at again beside them, until it is old.
 LOOK_SECONDS = 1.0
 FRESH_SECONDS = 5.0
 OLD_SECONDS = 60.0
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Start:
+    """When a program was started, and how long it is left alone then."""
+
+    at: float
+    pause: float
 
 
 @dataclass
@@ -38,9 +51,9 @@ class Look:
 class Ways:
     """Find the ways to the ports of workspaces; remember what was started, and the relays' keys."""
 
-    def __init__(self, relay_port: int = PORT) -> None:
-        self.relay_port = relay_port
-        self._started: dict[Address, float] = {}
+    def __init__(self, relay_port: int = PORT, clock: Clock = time.monotonic) -> None:
+        self.relay_port, self.clock = relay_port, clock
+        self._started: dict[Address, Start] = {}
         self._looks: dict[tuple[Address, tuple[str, ...]], Look] = {}
 
     async def choose(
@@ -70,7 +83,7 @@ class Ways:
         return read_ports(answer)
 
     async def _find_key(self, relay: Address, keys: tuple[str, ...]) -> str:
-        now = time.monotonic()
+        now = self.clock()
         look = self._looks.get((relay, keys))
         if look is None or now - look.asked_at >= OLD_SECONDS:
             looks = self._looks.items()
@@ -83,9 +96,15 @@ class Ways:
         return look.key or await asyncio.shield(look.task)
 
     def _is_due(self, address: Address) -> bool:
-        now = time.monotonic()
-        self._started = {each: at for each, at in self._started.items() if now - at < START_SECONDS}
-        return self._started.setdefault(address, now) == now
+        now = self.clock()
+        starts = self._started.items()
+        self._started = {each: it for each, it in starts if now - it.at < it.pause + CALM_SECONDS}
+        before = self._started.get(address)
+        if before is not None and now - before.at < before.pause:
+            return False
+        pause = START_SECONDS if before is None else min(2 * before.pause, LONGEST_START_SECONDS)
+        self._started[address] = Start(now, pause)
+        return True
 
 
 def find_ways(settings: dict[str, Any]) -> Ways:

@@ -27,7 +27,7 @@ from mlhub.policy.usage import Bar
 from mlhub.quantities import format_number
 from mlhub.texts import Text, join
 from mlhub.web.handlers import MLHubAPIHandler
-from mlhub.workspaces.port_sharing import list_received_ports
+from mlhub.workspaces.published import link_apps, list_ports_and_apps
 from mlhub.workspaces.server_names import is_slug, suggest_name
 from mlhub.workspaces.sharing import list_received, shows_sharing
 from mlhub.workspaces.spawner import find_workspace
@@ -96,7 +96,7 @@ async def make_card(user: Any, row: Any) -> Card:
     facts |= {
         "image": name_image(workspace, image or workspace.grant.image or workspace.default_image),
         "limits": describe_reservation(workspace.reservation) if row.active else "",
-        "tools": list_tools(workspace, facts["open_url"]) if row.active else (),
+        "tools": list_links(spawner, workspace, facts["open_url"]) if row.active else (),
     }
     if workspace.expires_at:
         left = remaining_seconds(workspace.expires_at, workspace.site.clock()) or 0
@@ -106,6 +106,15 @@ async def make_card(user: Any, row: Any) -> Card:
             "expires_soon": left < SOON_SECONDS,
         }
     return Card(**facts)
+
+
+def list_links(spawner: Any, workspace: Any, url: str) -> tuple[ToolLink, ...]:
+    """List the buttons for what runs in a workspace: what the site declares, and its owner's apps,
+    which have the last word on what is at their port.
+    """
+    apps = link_apps(spawner)
+    taken = {each.url for each in apps}
+    return (*(each for each in list_tools(workspace, url) if each.url not in taken), *apps)
 
 
 def name_image(workspace: Any, image: str) -> str:
@@ -209,7 +218,7 @@ class HomeMixin(BaseHandler):
                 no_more=no_more,
                 bars=bars,
                 received=list_received(user, self.users),
-                received_ports=list_received_ports(user, self.users),
+                received_ports=list_ports_and_apps(user, self.users, self.hub.base_url),
                 allow_named_servers=self.allow_named_servers,
                 named_server_limit_per_user=limit,
                 is_full=0 < limit <= len(names),

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Mapped, mapped_column, object_session, relationship
 
 from mlhub.errors import MLHubError, WorkspaceError
 from mlhub.workspaces.spawner import find_workspace
-from mlhub.workspaces.tools import may_have_tools
+from mlhub.workspaces.tools import find_declared, may_have_tools
 
 MOST_SHARES = 100
 
@@ -67,6 +67,9 @@ class GivenPort:
 class ReceivedPort:
     """A port of somebody else's workspace that is open to a person; ``name`` is what the site calls
     the program there, "" where it names none.
+
+    ``app`` is the title of what is published there, "" for nothing; ``starts`` says whether its
+    page, at ``app_url``, starts the workspace.
     """
 
     owner: str
@@ -77,6 +80,9 @@ class ReceivedPort:
     until: datetime
     url: str
     is_running: bool
+    app: str = ""
+    app_url: str = ""
+    starts: bool = False
 
 
 def is_let(spawner: Any, *flags: str) -> bool:
@@ -185,12 +191,17 @@ def list_received_ports(user: Any, users: Any) -> list[ReceivedPort]:
     return [found[key] for key in sorted(found)]
 
 
+def find_port_url(spawner: Any, port: int) -> str:
+    """Return the address of a port of a workspace, as the site declares it there."""
+    tool = find_declared(spawner, port)
+    place = tool.place if tool is not None else f"{port}/"
+    return f"{spawner.user.server_url(spawner.name)}tools/{place}"
+
+
 def _describe_received(row: PortShare, owner: Any) -> ReceivedPort:
     server = row.spawner
     spawner = owner.get_spawner(server.name)
-    workspace = find_workspace(spawner)
-    declared = workspace.declared_tools if workspace is not None else ()
-    tool = next((tool for tool in declared if tool.port == row.port), None)
+    tool = find_declared(spawner, row.port)
     return ReceivedPort(
         owner.name,
         server.name,
@@ -198,7 +209,7 @@ def _describe_received(row: PortShare, owner: Any) -> ReceivedPort:
         row.port,
         tool.name if tool else "",
         row.expires_at,
-        f"{owner.server_url(server.name)}tools/{tool.place if tool else f'{row.port}/'}",
+        find_port_url(spawner, row.port),
         bool(spawner.ready),
     )
 

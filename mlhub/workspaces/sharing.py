@@ -73,7 +73,14 @@ def can_share(handler: Any, owner: str, server: str) -> bool:
 
     A token of the owner's opens no more than it opens itself.
     """
-    own = ("access:servers", "servers") if handler.current_user.name == owner else ("shares",)
+    if handler.current_user.name == owner:
+        return may_run_in(handler, owner, server)
+    return bool(handler.has_scope(f"shares!server={owner}/{server}"))
+
+
+def may_run_in(handler: Any, owner: str, server: str) -> bool:
+    """Return True if whoever asks may both enter a workspace and start it."""
+    own = ("access:servers", "servers")
     return all(handler.has_scope(f"{scope}!server={owner}/{server}") for scope in own)
 
 

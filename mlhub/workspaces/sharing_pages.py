@@ -4,7 +4,7 @@
 GET    ``share/{user}[/{server}]``       with whom, until when; the forms
 POST   ``share/{user}[/{server}]``       share with a person or a group
 POST   ``share-link/{user}[/{server}]``  make a link, which is shown once
-POST   ``unshare/{user}[/{server}]``     take a share, of a port too, or a link back
+POST   ``unshare/{user}[/{server}]``     take a share, of a port too, an app or a link back
 GET    ``accept-share?code=``            ask whoever was sent a link
 POST   ``accept-share``                  come in
 =====  =============================  ==========================================================
@@ -29,6 +29,13 @@ from mlhub.workspaces.port_sharing import (
     take_back_port,
     tell_port,
 )
+from mlhub.workspaces.published import (
+    PublishedApp,
+    list_apps,
+    make_address,
+    may_publish,
+    take_back_app,
+)
 from mlhub.workspaces.sharing import (
     MOST_DAYS,
     accept,
@@ -40,6 +47,7 @@ from mlhub.workspaces.sharing import (
     list_groups,
     make_link,
     may_be_shared,
+    may_run_in,
     read_until,
     take_back,
 )
@@ -83,7 +91,8 @@ class SharePage(AccountPage):
         return find_whom(self, spawner, self.field("person").strip(), self.field("group"))
 
     def _typed(self) -> dict[str, str]:
-        return {name: self.field(name)[:255] for name in ("person", "group", "days", "port")}
+        names = ("person", "group", "days", "port", "title", "command", "starts")
+        return {name: self.field(name)[:1000] for name in names}
 
     @needs_scope("read:servers")
     async def _show(
@@ -101,11 +110,18 @@ class SharePage(AccountPage):
             ],
             groups=list_groups(self, spawner),
             may_share_ports=may_share_ports(spawner),
+            may_publish=may_publish(spawner) and may_run_in(self, user_name, server_name),
+            apps=self._list_apps(spawner),
             asked_port=self.get_query_argument("port", "")[:5],
             refusal="" if may_be_shared(spawner) else REFUSED,
             most=MOST_DAYS,
             **values,
         )
+
+    def _list_apps(self, spawner: Any) -> list[tuple[PublishedApp, str]]:
+        """List what is published, with its addresses."""
+        row, base_url = spawner.orm_spawner, self.hub.base_url
+        return [(app, make_address(base_url, row.user, app)) for app in list_apps(self.db, row)]
 
 
 class ShareLinkPage(SharePage):
@@ -131,6 +147,9 @@ class UnsharePage(SharePage):
         if is_number and kind == "port":
             if given := take_back_port(self.db, row, int(number)):
                 name, self.told = given.name, tell_port(given)
+        elif is_number and kind == "app":
+            if app := take_back_app(self.db, row, int(number)):
+                self.told = {"port": app.port, "app": app.title}
         elif is_number:
             name = take_back(self.db, row, kind, int(number))
         said = f"{name} is out within seconds." if name else "It is taken back."

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from mlhub.errors import MLHubError
+from mlhub.options.images import DeclaredTool
 from mlhub.workspaces.port import WorkspaceSpawner
+from mlhub.workspaces.spawner import find_workspace
 
 
 @dataclass(frozen=True)
@@ -14,6 +17,13 @@ class ToolLink:
 
     name: str
     url: str
+
+
+def find_declared(spawner: Any, port: int) -> DeclaredTool | None:
+    """Find the program that the site has declared at a port of a workspace."""
+    workspace = find_workspace(spawner)
+    declared = workspace.declared_tools if workspace is not None else ()
+    return next((tool for tool in declared if tool.port == port), None)
 
 
 def may_have_tools(workspace: WorkspaceSpawner) -> bool:

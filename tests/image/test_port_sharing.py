@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.hub_container import CONFIG, Hub
+from tests.support.hub_container import CONFIG, Hub, docker
 from tests.support.hub_process import Browser
 from tests.support.tool_addresses import list_spellings
 from tests.support.tool_program import start_tool
@@ -17,6 +17,8 @@ PORT, OTHER, INNER = 8501, 8502, 8503  # the last one's program listens on 127.0
 PATH = f"/user/nora/tools/{PORT}/"
 SECONDS = 5.0
 SHARES = "users/nora/server/port-shares"
+APP, APP_PORT = "/hub/apps/nour/listing", 8700
+COMMAND = f"echo $$ >/tmp/app; exec python3 -m http.server {APP_PORT} --bind 127.0.0.1"
 SCRIPT = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}
 
 
@@ -25,7 +27,7 @@ def hub(make_hub, tmp_path_factory, wait_for: Callable) -> Hub:
     """Return a hub where nora's workspace and nils' own have programs at these ports."""
     policy = tmp_path_factory.mktemp("policy") / "policy.yaml"
     policy.parent.chmod(0o755)
-    policy.write_text("everyone: {port_sharing: true}\n")
+    policy.write_text("everyone: {port_sharing: true, publishing: true}\n")
     mounts = (f"{policy.parent}:/etc/mlhub:ro",)
     hub = make_hub(CONFIG, mounts=mounts, POLICY_FILE="/etc/mlhub/policy.yaml")
     for name in ("nora", "nils"):
@@ -142,3 +144,39 @@ def test_what_a_guest_has_open_ends_within_five_seconds_of_taking_it_back(hub):
     assert page.status_code == 403
     assert "Ask nora to share it with you" in page.text
     assert hub.request("DELETE", f"/hub/api/{SHARES}/{kept}")[0] == 204
+
+
+def test_an_app_comes_back_when_it_dies_and_its_workspace_when_a_visitor_comes(hub):
+    hub.start_workspace("nour")
+    hub.request("POST", "/hub/api/users/noor", b"")
+    body = {"port": APP_PORT, "title": "Listing", "command": COMMAND, "starts": True}
+    hub.api("POST", "users/nour/server/apps", body)
+    hub.api("POST", "users/nour/server/port-shares", {"port": APP_PORT, "user": "noor"})
+    noor, nils, workspace = sign_in(hub, "noor"), sign_in(hub, "nils"), f"ws-{hub.name}--nour"
+
+    def reaches() -> bool:
+        page = noor.get(APP, headers={"Accept": "text/html"})
+        return page.status_code == 200 and "Directory listing" in page.text
+
+    def read_pid() -> str:
+        return docker("exec", workspace, "cat", "/tmp/app", check=False)
+
+    def find_use() -> str:
+        data = hub.api("GET", "proxy")["/user/nour/"]["data"]
+        return str(data["last_activity"])
+
+    # Nobody opened it before, and nobody is there who starts it.
+    hub.wait_for(lambda: read_pid().isdecimal(), "the first start", 30)
+    hub.wait_for(reaches, "the app", 30)
+    first, used = read_pid(), find_use()
+    docker("exec", workspace, "sh", "-c", f"kill -9 {first}")
+    hub.wait_for(lambda: read_pid() not in ("", first), "the second start", 30)
+    hub.wait_for(reaches, "the app once more", 30)
+    # Whoever uses it keeps the workspace running.
+    assert find_use() > used
+    assert hub.request("DELETE", "/hub/api/users/nour/server")[0] in (202, 204)
+    hub.wait_for(lambda: "It does not run now." in noor.get(APP).text, "the stop", 30)
+    assert nils.submit("/hub/home", {}, to=APP).status_code == 404
+    assert "It does not run now." in noor.get(APP).text
+    assert noor.submit("/hub/home", {}, to=APP).status_code == 200
+    hub.wait_for(reaches, "the app in a workspace that was started for it", 60)

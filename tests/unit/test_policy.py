@@ -588,7 +588,7 @@ def test_model_rules_and_options_have_the_same_names():
     for option in ALL_OPTIONS:
         assert set(option.rule_keys) <= set(Rule.model_fields), option.name
     about_options = {key for option in ALL_OPTIONS for key in option.rule_keys}
-    others = {"idle", "options", "port_sharing", "sharing", "ssh", "tools", "total"}
+    others = {"idle", "options", "port_sharing", "publishing", "sharing", "ssh", "tools", "total"}
     assert set(Rule.model_fields) - about_options == others
 
 

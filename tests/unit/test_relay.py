@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,8 @@ from pathlib import Path
 import pytest
 
 from mlhub.ssh.relay import make_question, make_start, read_ports, read_use
+from mlhub.tools.apps import keep_running
+from mlhub.tools.ways import Ways
 from mlhub.workspaces.measures import Use
 from tests.support.ports import find_free_port
 
@@ -203,3 +207,40 @@ def test_whoever_sends_a_head_byte_by_byte_is_waited_for_no_longer_than_who_is_s
         lasting.sendall(b"y")
         lasting.settimeout(20)
         assert lasting.recv(1) == b"y"
+
+
+async def test_the_program_of_an_app_that_dies_comes_back_and_one_that_runs_is_let_alone(
+    relay, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("mlhub.tools.ways.START_SECONDS", 0.1)
+    kept, other = find_free_port(), find_free_port()
+    started, ways = tmp_path / "started", Ways(relay)
+    run = f"echo $$ >>{started}; exec {sys.executable} -m http.server --bind 127.0.0.1"
+
+    async def look_until(count: int) -> list[int]:
+        """Look as the hub does, until this many were started, and the last one listens."""
+        async with asyncio.timeout(30):
+            while True:
+                await keep_running(ways, "127.0.0.1", [KEY], {kept: f"{run} {kept}"})
+                found = [int(each) for each in read(started).split()]
+                if len(found) >= count and kept in await ways.list_ports("127.0.0.1", [KEY]):
+                    return found
+                await asyncio.sleep(0.05)
+
+    (first,) = await look_until(1)
+    for _ in range(3):
+        assert await look_until(1) == [first]
+    os.kill(first, signal.SIGKILL)
+    again, second = await look_until(2)
+    try:
+        assert (again, second != first) == (first, True)
+        # Nobody without the relay's key has anything started.
+        await keep_running(ways, "127.0.0.1", ["4" * 64], {other: f"{run} {other}"})
+        assert other not in await ways.list_ports("127.0.0.1", [KEY])
+        assert len(read(started).split()) == 2
+    finally:
+        os.kill(second, signal.SIGKILL)
+
+
+def read(file: Path) -> str:
+    return file.read_text() if file.exists() else ""

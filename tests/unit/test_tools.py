@@ -135,6 +135,25 @@ async def test_a_relay_is_asked_once_to_start_a_tool():
     assert [each for each in heard if each.startswith(b"POST")] == [f"{head}run it".encode()]
 
 
+async def test_a_program_that_dies_again_and_again_is_started_ever_more_seldom():
+    heard, now, silent = [], [0.0], find_free_port()
+
+    async def list_starts(seconds) -> list[float]:
+        starts, begin = [], now[0]
+        for now[0] in range(int(begin), int(begin + seconds), 5):
+            heard.clear()
+            await ways.choose("127.0.0.1", silent, ["key"], "run it")
+            starts += [now[0] - begin for each in heard if each.startswith(b"POST")]
+        return starts
+
+    async with run_relay("key", heard) as relay:
+        ways = Ways(relay.relay_port, lambda: now[0])
+        assert await list_starts(200) == [0, 5, 15, 35, 75, 135, 195]
+        # The twin: one that has run for a while is started at once.
+        now[0] += 130
+        assert await list_starts(10) == [0, 5]
+
+
 @pytest.mark.parametrize("taken", ["key", "old", "oldest"])
 async def test_a_relay_that_was_started_earlier_is_reached_by_the_key_that_it_has(taken):
     silent = find_free_port()
