@@ -407,7 +407,7 @@ def test_programs_share_see_and_take_back_ports_as_the_pages_do(hub):
     (received,) = sue.token.get("users/sue/port-shares").json()
     assert received == {
         **{"owner": "ray", "server": SERVER, "port": 8050, "name": "Dash", "url": url},
-        **{"running": True, "until": longer["until"]},
+        **{"app": "", "app_url": "", "running": True, "until": longer["until"]},
     }
     assert sue.token.get("users/ray/port-shares").status_code == 404
     home = sue.browser.get("/hub/home").text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable
 
@@ -18,7 +19,16 @@ PATH = f"/user/nora/tools/{PORT}/"
 SECONDS = 5.0
 SHARES = "users/nora/server/port-shares"
 APP, APP_PORT = "/hub/apps/nour/listing", 8700
-COMMAND = f"echo $$ >/tmp/app; exec python3 -m http.server {APP_PORT} --bind 127.0.0.1"
+SOURCE = f"""
+import socket
+server = socket.create_server(("127.0.0.1", {APP_PORT}))
+while True:
+    connection = server.accept()[0]
+    if connection.recv(65536):
+        connection.sendall(b"HTTP/1.0 200 OK\\r\\n\\r\\nThis is the app.")
+    connection.close()
+"""
+COMMAND = f"echo $$ >/tmp/app; exec python3 -c {shlex.quote(f'exec({SOURCE!r})')}"
 SCRIPT = {"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors", "Sec-Fetch-Dest": "empty"}
 
 
@@ -156,7 +166,7 @@ def test_an_app_comes_back_when_it_dies_and_its_workspace_when_a_visitor_comes(h
 
     def reaches() -> bool:
         page = noor.get(APP, headers={"Accept": "text/html"})
-        return page.status_code == 200 and "Directory listing" in page.text
+        return page.status_code == 200 and "This is the app." in page.text
 
     def read_pid() -> str:
         return docker("exec", workspace, "cat", "/tmp/app", check=False)
