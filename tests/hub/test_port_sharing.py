@@ -228,7 +228,9 @@ def test_a_token_that_is_less_than_its_owner_opens_no_shared_port(hub):
     assert fay.reaches(eli, by="token")
 
 
-@pytest.mark.parametrize("way", ["taken back", "the group", "the membership", "the end", "policy"])
+@pytest.mark.parametrize(
+    "way", ["taken back", "the group", "the membership", "the person", "the end", "policy"]
+)
 def test_what_a_guest_has_open_ends_within_five_seconds_with_what_let_them_in(hub, way):
     mark = way.split()[-1]
     owner = Person(hub, f"owner-{mark}", f"team-{mark}").start()
@@ -251,6 +253,8 @@ def test_what_a_guest_has_open_ends_within_five_seconds_with_what_let_them_in(hu
         elif way == "the membership":
             left = {"users": [guest.name]}
             assert hub.service().delete(f"groups/team-{mark}/users", json=left).status_code == 200
+        elif way == "the person":
+            assert hub.service().delete(f"users/{guest.name}").status_code == 204
         elif way == "the end":
             end_all(hub, guest.name)
         else:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.hub_container import CONFIG, Hub, docker
 from tests.support.hub_process import Browser
+from tests.support.streams import EVENTS, open_stream
 from tests.support.tool_addresses import list_spellings
 from tests.support.tool_program import start_tool
 from tests.support.websockets import is_open, open_websocket
@@ -154,6 +155,24 @@ def test_what_a_guest_has_open_ends_within_five_seconds_of_taking_it_back(hub):
     assert page.status_code == 403
     assert "Ask nora to share it with you" in page.text
     assert hub.request("DELETE", f"/hub/api/{SHARES}/{kept}")[0] == 204
+
+
+def test_what_a_deleted_guest_has_open_ends_within_five_seconds_and_anothers_goes_on(hub):
+    shown = {}
+    for name in ("neal", "nina"):
+        hub.request("POST", f"/hub/api/users/{name}", b"")
+        share(hub, PORT, user=name)
+        shown[name] = [enter(hub, name, PATH), make_token(hub, name)]
+    opened = {
+        name: [open_stream(hub.url, PATH + EVENTS, headers) for headers in those]
+        + [open_websocket(hub.url, PATH, headers) for headers in those]
+        for name, those in shown.items()
+    }
+    assert hub.request("DELETE", "/hub/api/users/neal")[0] == 204
+    wait_for_the_end("a stream", lambda: not any(map(is_open, opened["neal"])))
+    assert not any(hear(hub, headers, PATH) for headers in shown["neal"])
+    assert all(map(is_open, opened["nina"]))
+    assert all(hear(hub, headers, PATH) for headers in shown["nina"])
 
 
 def test_an_app_comes_back_when_it_dies_and_its_workspace_when_a_visitor_comes(hub):
