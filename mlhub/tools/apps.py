@@ -87,23 +87,26 @@ class Apps:
 
     def look(self) -> None:
         """Begin to have those programs started that have died."""
-        running = {
-            spawner.orm_spawner.id: spawner
-            for user in list(self.app.users.values())
-            for spawner in list(user.spawners.values())
-            if spawner.ready
-        }
         commands: dict[int, dict[int, str]] = defaultdict(dict)
+        running: dict[int, Any] = {}
         for app in self.app.db.query(PublishedApp).all():
-            spawner = running.get(app.spawner_id)
+            spawner = self._find_running(app)
             if spawner is None or not may_publish(spawner):
                 continue
             if command := find_start_command(spawner, app.port):
+                running[app.spawner_id] = spawner
                 commands[app.spawner_id][app.port] = command
         for number, those in commands.items():
             if number not in self._looks:
                 task = asyncio.create_task(self._keep_running(number, running[number], those))
                 self._looks[number] = task
+
+    def _find_running(self, app: PublishedApp) -> Any | None:
+        """Return the workspace of an app where it runs; None elsewhere."""
+        # JupyterHub has in memory whoever has something that runs.
+        number, users = app.spawner.user_id, self.app.users
+        spawner = users[number].spawners.get(app.spawner.name) if number in users else None
+        return spawner if spawner is not None and spawner.ready else None
 
     async def _keep_running(self, number: int, spawner: Any, commands: dict[int, str]) -> None:
         ways = find_ways(self.app.tornado_application.settings)
