@@ -4,6 +4,9 @@ hasher.
 
 from __future__ import annotations
 
+import asyncio
+import os
+import threading
 import unicodedata
 
 import bcrypt
@@ -17,7 +20,7 @@ from sqlalchemy import text
 from mlhub.signin.native.accounts import Accounts, create_table
 from mlhub.signin.native.authenticator import MLHubNativeAuthenticator
 from mlhub.signin.native.lockout import Lockout
-from mlhub.signin.native.passwords import hash_password, is_password
+from mlhub.signin.native.passwords import NICENESS, PasswordHasher, hash_password, is_password
 from mlhub.signin.native.rules import (
     explain_email,
     explain_password,
@@ -150,6 +153,16 @@ def test_verifying_never_raises_and_knows_its_own_hashes():
         assert not is_password(password, hashed)
     for broken in (None, b"", b"not a hash", b"$2b$12$short"):
         assert not is_password(GOOD, broken)
+
+
+def test_hashing_gives_way_to_everything_else_in_its_container():
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert not asyncio.run(PasswordHasher(1).verify(GOOD, None))
+    threads = [thread for thread in threading.enumerate() if thread.name.startswith("bcrypt")]
+    assert {os.getpriority(os.PRIO_PROCESS, thread.native_id) for thread in threads} == {
+        min(own + NICENESS, 19)
+    }
+    assert os.getpriority(os.PRIO_PROCESS, 0) == own
 
 
 def test_a_table_of_an_older_version_gets_the_columns_it_lacks():
