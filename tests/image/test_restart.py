@@ -46,6 +46,18 @@ def test_a_restart_keeps_workspaces_running_and_reachable(hub):
     assert hub.is_workspace_ready("ann", "second")
 
 
+def test_a_workspace_that_is_gone_is_told_within_ten_seconds(hub):
+    ends = {"carol": ("kill",), "dave": ("rm", "--force")}
+    for name in ("ann", *ends):
+        hub.start_workspace(name)
+    for name, words in ends.items():
+        docker(*words, f"ws-{hub.name}--{name}")
+    for name in ends:
+        hub.wait_for(lambda name=name: not hub.is_workspace_ready(name), f"{name}'s is told", 10)
+        assert hub.request("GET", f"/user/{name}/api")[0] in (302, 424), name  # the hub's answer
+    assert is_answered(hub.port, "/user/ann/api")
+
+
 def test_a_stopped_workspace_and_its_data_are_still_there_after_a_restart(hub):
     hub.start_workspace("bob")
     container = next(name for name in hub.containers() if name.endswith("--bob"))
