@@ -65,6 +65,16 @@ def work():
         form.recv(100)
 run(80, work)
 """,
+    # The sign-in page alone.
+    "sign-in pages": """
+def work():
+    with connect() as page:
+        page.sendall(b"GET /hub/login HTTP/1.0\\r\\nHost: x\\r\\n\\r\\n")
+        page.settimeout(60)
+        while page.recv(65536):
+            pass
+run(80, work)
+""",
     # Bodies that never end, to pages that take none.
     "stalled bodies": """
 def work():
