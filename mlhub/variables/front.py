@@ -62,6 +62,18 @@ class Front(BaseModel):
             "wildcard in DNS and in the certificate. In place of `c.JupyterHub.subdomain_host`."
         ),
     )
+    mlhub_sign_ins_per_second: int = Field(
+        20,
+        ge=0,
+        le=10_000,
+        description=(
+            "Requests for the pages to sign in and to sign up that one address (of IPv6: one /64 "
+            "network) gets answered in a second, lastingly. Five seconds' worth is answered at "
+            "once; more of them wait up to 50 seconds, beyond that they get 429. Each takes a few "
+            "milliseconds of the hub's one thread, which a flood would take from everybody. "
+            "0: no such limit."
+        ),
+    )
     mlhub_trusted_proxies: formats.Networks = Field(
         (),
         description=(

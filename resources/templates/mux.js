@@ -23,6 +23,11 @@ function preread(session) {
     });
 }
 
+// Whom a connection is counted for: its address, or of IPv6 the network of 64 bits that one subscriber has.
+function network(session) {
+    return session.rawVariables.binary_remote_addr.slice(0, 8).toString('hex');
+}
+
 // An address of 127.0.0.0/8 that stands for this client: sshd counts failures per source (OpenSSH PerSourcePenalties).
 function source(session) {
     const address = session.remoteAddress || '';
@@ -53,4 +58,4 @@ function readClient(session) {
     });
 }
 
-export default { preread, source, readClient };
+export default { preread, network, source, readClient };

@@ -323,6 +323,11 @@ def test_host_names_per_person_are_told_to_hub_and_proxy_alike():
         ), name
 
 
+def test_the_pace_of_sign_ins_is_told_to_the_proxy_also_where_there_is_none():
+    objects = template("--set", TOKEN, "--set", "mlhub.env.MLHUB_SIGN_INS_PER_SECOND=0")
+    assert environment(container(objects, "proxy"))["MLHUB_SIGN_INS_PER_SECOND"] == "0"
+
+
 def test_a_changed_policy_starts_nothing_anew():
     assert read_annotations("--set", "policy.everyone.custom_images=false") == read_annotations()
 

@@ -108,6 +108,24 @@ def test_what_the_hub_is_sent_is_small_and_whole_and_what_a_workspace_is_sent_is
     assert f"location = {base}hub/login {{" in hub
 
 
+@pytest.mark.parametrize(
+    "scenario", ["docker", "docker with tls", "docker with chp", "chart's proxy"]
+)
+def test_the_sign_in_has_a_pace_for_each_client_unless_the_site_wants_none(scenario):
+    text = render(SCENARIOS[scenario], "nginx.conf.j2")
+    assert "limit_req_zone $sign_in_queue zone=sign_ins:5m rate=20r/s;" in text
+    for page in ("login", "signup"):
+        assert "limit_req zone=sign_ins burst=1000 delay=100;" in read_location(
+            text, f"= /hub/{page}"
+        )
+    other = render({**SCENARIOS[scenario], "MLHUB_SIGN_INS_PER_SECOND": "3"}, "nginx.conf.j2")
+    assert "rate=3r/s;" in other
+    assert "burst=150 delay=15;" in other
+    none = render({**SCENARIOS[scenario], "MLHUB_SIGN_INS_PER_SECOND": "0"}, "nginx.conf.j2")
+    assert "limit_req" not in none
+    assert "location = /hub/login {" in none
+
+
 def test_nothing_behind_nginx_gives_it_orders():
     (line,) = re.findall(r"proxy_ignore_headers (.*);", render({}, "nginx.conf.j2"))
     assert {

@@ -36,6 +36,9 @@ env:
   {{- with include "mlhub.envValue" (list . "MLHUB_SUBDOMAIN_HOST") }}
   - {name: MLHUB_SUBDOMAIN_HOST, value: {{ . | quote }}}
   {{- end }}
+  {{- with include "mlhub.envValue" (list . "MLHUB_SIGN_INS_PER_SECOND") }}
+  - {name: MLHUB_SIGN_INS_PER_SECOND, value: {{ . | quote }}}
+  {{- end }}
   {{- with $trusted }}
   - {name: MLHUB_TRUSTED_PROXIES, value: {{ . | quote }}}
   {{- end }}
