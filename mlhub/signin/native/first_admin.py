@@ -9,7 +9,12 @@ from traitlets import Unicode
 
 from mlhub.errors import SettingsError
 from mlhub.signin.native.passwords import hash_password
-from mlhub.signin.native.setup import burn_setup_code, ensure_setup_code, is_setup_code
+from mlhub.signin.native.setup import (
+    burn_setup_code,
+    ensure_setup_code,
+    has_setup_code,
+    is_setup_code,
+)
 from mlhub.signin.native.signup import SignUpAuthenticator
 
 
@@ -94,7 +99,12 @@ class FirstAdminAuthenticator(SignUpAuthenticator):
     @property
     def awaits_setup(self) -> bool:
         """Return True if the first administrator is still to be set up."""
-        return bool(self.setup_directory) and bool(self.admin_users) and not self._has_admin()
+        # Each sign-in page asks. The code is gone once it was used, and the database is left alone.
+        return (
+            bool(self.setup_directory and self.admin_users)
+            and has_setup_code(self.setup_directory)
+            and not self._has_admin()
+        )
 
     async def set_up_admin(self, handler: Any, code: str, username: str, password: str) -> bool:
         """Register an administrator by the one-time code; tell whether the code was right."""

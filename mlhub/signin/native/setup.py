@@ -52,6 +52,11 @@ def read_setup_code(data_dir: Path | str) -> str:
     return code if len(code) >= _MIN_CHARACTERS else ""
 
 
+def has_setup_code(data_dir: Path | str) -> bool:
+    """Return True if a code is kept under ``data_dir``, so that somebody may still use it."""
+    return (Path(data_dir) / SETUP_CODE_NAME).exists()
+
+
 def is_setup_code(data_dir: Path | str, offered: str) -> bool:
     """Return True if ``offered`` is the code, in constant time."""
     try:
