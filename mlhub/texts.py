@@ -76,15 +76,31 @@ class Text(str):
 
     message: str
     values: Mapping[str, Any]
+    change: Callable[[str], str] | None
 
-    def __new__(cls, message: str, **values: Any) -> Text:
+    def __new__(cls, message: str, /, **values: Any) -> Text:
         text = super().__new__(cls, message % values if values else message)
-        text.message, text.values = message, values
+        text.message, text.values, text.change = message, values, None
         return text
 
     def __mod__(self, values: Any) -> str:
         """Stay what it is where nothing is put in: tornado does so with an error's message."""
         return str.__mod__(self, values) if values else self
+
+
+def change(text: str, how: Callable[[str], str]) -> str:
+    """Change a text, and each of its translations in the same way."""
+    if not isinstance(text, Text):
+        return how(text)
+    changed = str.__new__(Text, how(text))
+    changed.message, changed.values, changed.change = text.message, text.values, how
+    return changed
+
+
+def explain(error: BaseException) -> str:
+    """Return what an error says; a text of ours stays one."""
+    message = error.args[0] if len(error.args) == 1 else None
+    return message if isinstance(message, Text) else str(error)
 
 
 def join(*texts: str, between: str = " ") -> Text:
@@ -102,19 +118,20 @@ def translate(text: str) -> str:
     if not isinstance(text, Text):
         return text
     found = _spoken.get().find(text.message)
-    if not text.values:
-        return found
-    return found % {
-        name: translate(value) if isinstance(value, Text) else value
-        for name, value in text.values.items()
-    }
+    if text.values:
+        found %= {
+            name: translate(value) if isinstance(value, Text) else value
+            for name, value in text.values.items()
+        }
+    return text.change(found) if text.change else found
 
 
 class Languages:
     """The languages that there are, and who is answered in which."""
 
     def __init__(self, folder: Path) -> None:
-        self.catalogs = {file.stem: read_catalog(file) for file in sorted(folder.glob("*.json"))}
+        names = list_languages(folder)
+        self.catalogs = {name: read_catalog(folder / f"{name}.json") for name in names}
         self.catalogs[SOURCE] = _ENGLISH
 
     def choose(self, header: str) -> Catalog:
@@ -132,6 +149,12 @@ class Languages:
     def speak(self, header: str) -> None:
         """Answer the request of this task, and of what it starts, in the language it prefers."""
         _spoken.set(self.choose(header))
+
+
+def list_languages(folder: Path) -> list[str]:
+    """List the languages beside English."""
+    names = {file.stem for file in folder.glob("*.json")} - {SOURCE}
+    return sorted(name for name in names if re.fullmatch("[a-z]{1,8}", name))
 
 
 def read_catalog(file: Path) -> Catalog:

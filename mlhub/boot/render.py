@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoes
 
 from mlhub.boot.resolver import Resolver
 from mlhub.settings import Settings
-from mlhub.texts import PageTexts
+from mlhub.texts import PageTexts, list_languages
 
 CONNECTIONS_MAX = 16384
 
@@ -102,6 +102,7 @@ class Renderer:
             # connects.
             "sshd_name": "" if _is_address(host) else f"{resolver.complete(host)}:{port}",
             "name_servers": resolver.servers,
+            "languages": list_languages(settings.mlhub_resources_dir / "texts"),
             "own_certificate": own_certificate,
         }
 

@@ -280,11 +280,3 @@ def test_sshd_lets_in_by_key_only_and_grants_nothing_by_itself():
     assert options["PermitListen"] == "none"
     assert options["AllowTcpForwarding"] == "local"
     assert options["PermitUserEnvironment"] == "no"
-
-
-def test_a_sentence_with_markup_does_not_become_markup():
-    settings = read_settings({"MLHUB_RESOURCES_DIR": str(RESOURCES)})
-    text = Renderer(settings, make_addresses(settings)).render(
-        "proxy-error.html", title="<script>x</script>", sentence="a", retries=True
-    )
-    assert "<script>" not in text
