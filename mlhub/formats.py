@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import AfterValidator, BeforeValidator, SecretStr
 
 from mlhub.egress import normalize_egress
+from mlhub.texts import Text
 
 HOST_PORT = re.compile(r"(?P<host>\[[0-9a-fA-F:]+\]|[^:\s/]+):(?P<port>\d{1,5})\Z")
 SECRET_HEX = re.compile(r"(?:[0-9a-fA-F]{2}){32,}\Z")
@@ -173,13 +174,19 @@ HexSecret = Annotated[SecretStr, AfterValidator(_check_hex)]
 
 def parse_zone(name: str) -> str:
     """Read the name of a time zone; raise ``ValueError`` where the database has none of it."""
-    cure = "Write e.g. Europe/Berlin or UTC."
+    cure = Text("Write e.g. Europe/Berlin or UTC.")
     try:
         if not ZONE.match(name):
             raise ValueError
         ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(f"names no time zone that is known: {name[:64]!r}. {cure}") from None
+        raise ValueError(
+            Text(
+                "names no time zone that is known: %(name)s. %(cure)s",
+                name=repr(name[:64]),
+                cure=cure,
+            )
+        ) from None
     return name
 
 

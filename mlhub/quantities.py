@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from decimal import ROUND_FLOOR, Decimal
 from typing import Any
 
+from mlhub.texts import Text
+
 MEBIBYTE = 2**20
 GIBIBYTE = 2**30
 ALL_GPUS = ("all",)
@@ -72,12 +74,14 @@ def is_blank(value: Any) -> bool:
 
 def parse_cores(value: Any) -> float:
     """Read CPU cores: ``2``, ``0.5``, or thousandths as Kubernetes writes them, ``500m``."""
-    cure = "Write e.g. 2, 0.5 or 500m."
+    cure = Text("Write e.g. 2, 0.5 or 500m.")
     milli = isinstance(value, str) and len(value) <= _MAX_TEXT and _strip(value).endswith("m")
     number = read_number(_strip(value)[:-1] if milli else value, cure) / (1000 if milli else 1)
     cores = _floor(number, 3)
     if not Decimal("0.01") <= cores <= _MAX_CORES:
-        raise ValueError(f"is out of range: 0.01 to {_MAX_CORES} cores. {cure}")
+        raise ValueError(
+            Text("is out of range: 0.01 to %(most)s cores. %(cure)s", most=_MAX_CORES, cure=cure)
+        )
     return float(cores)
 
 
@@ -85,13 +89,13 @@ def parse_size(value: Any) -> int:
     """Read bytes: ``4`` and ``4G`` are 4 GiB, ``512M``; a bare number from 1048576 up is bytes. Cut
     to whole MiB.
     """
-    cure = "Write GB as a number such as 4 or 0.5, or with a unit: 512M, 4G."
+    cure = Text("Write GB as a number such as 4 or 0.5, or with a unit: 512M, 4G.")
     factor = GIBIBYTE
     if isinstance(value, str):
         text = _strip(value)
         match = _SIZE.fullmatch(text) if len(text) <= _MAX_TEXT else None
         if not match:
-            raise ValueError(f"is not a size. {cure}")
+            raise ValueError(Text("is not a size. %(cure)s", cure=cure))
         number, unit = Decimal(match[1]), (match[2] or "").lower()
         factor = _POWERS[unit] if unit else 1 if match[3] else factor
         bare = not unit and not match[3]
@@ -101,7 +105,7 @@ def parse_size(value: Any) -> int:
         factor = 1
     size = int(number * factor) // MEBIBYTE * MEBIBYTE
     if not MEBIBYTE <= size < _MAX_BYTES:
-        raise ValueError(f"is out of range: 1M to 1023T. {cure}")
+        raise ValueError(Text("is out of range: 1M to 1023T. %(cure)s", cure=cure))
     return size
 
 
@@ -109,26 +113,34 @@ def parse_memory(value: Any) -> int:
     """Read the memory of a workspace: a size with which a process can start at all."""
     size = parse_size(value)
     if size < 16 * MEBIBYTE:
-        raise ValueError("is too small for any workspace. Write at least 16M.")
+        raise ValueError(Text("is too small for any workspace. Write at least 16M."))
     return size
 
 
 def parse_days(value: Any) -> float:
     """Read days: ``7``, ``0.5``; ``0`` means for ever, as in the original."""
-    cure = "Write e.g. 7 or 0.5; 0 means for ever."
+    cure = Text("Write e.g. 7 or 0.5; 0 means for ever.")
     number = read_number(value, cure)
     days = _floor(number, 3)
     # Rounded down to 0 a moment would become eternity.
     if not 0 <= days <= _MAX_DAYS or (number and not days):
-        raise ValueError(f"is out of range: 0.001 to {_MAX_DAYS} days, or 0 for ever. {cure}")
+        raise ValueError(
+            Text(
+                "is out of range: 0.001 to %(most)s days, or 0 for ever. %(cure)s",
+                most=_MAX_DAYS,
+                cure=cure,
+            )
+        )
     return float(days)
 
 
 def parse_count(value: Any) -> int:
     """Read a whole number from 0 up."""
-    number = read_number(value, "Write e.g. 3.")
+    number = read_number(value, Text("Write e.g. 3."))
     if number != number.to_integral_value() or not 0 <= number <= _MAX_COUNT:
-        raise ValueError(f"is not a whole number from 0 to {_MAX_COUNT}. Write e.g. 3.")
+        raise ValueError(
+            Text("is not a whole number from 0 to %(most)s. Write e.g. 3.", most=_MAX_COUNT)
+        )
     return int(number)
 
 
@@ -150,7 +162,7 @@ def parse_id(value: Any) -> int:
 
 def parse_gpus(value: Any) -> tuple[str, ...]:
     """Read GPUs: ``all``, ``none``, or indices and UUIDs, as text with commas or as a list."""
-    cure = "Write all, none, indices such as 0,1 or UUIDs such as GPU-1b2c…"
+    cure = Text("Write all, none, indices such as 0,1 or UUIDs such as GPU-1b2c…")
     parts: list[Any] = (
         list(value)
         if isinstance(value, Sequence) and not isinstance(value, str | bytes)
@@ -158,22 +170,22 @@ def parse_gpus(value: Any) -> tuple[str, ...]:
     )
     words: list[str] = []
     if len(parts) > _MAX_GPUS:
-        raise ValueError(f"names more than {_MAX_GPUS} GPUs. {cure}")
+        raise ValueError(Text("names more than %(most)s GPUs. %(cure)s", most=_MAX_GPUS, cure=cure))
     for part in parts:
         if (
             isinstance(part, bool)
             or not isinstance(part, int | str)
             or (isinstance(part, int) and not 0 <= part < 1000)
         ):
-            raise ValueError(f"does not name GPUs. {cure}")
+            raise ValueError(Text("does not name GPUs. %(cure)s", cure=cure))
         text = str(part)
         if len(text) > _MAX_GPUS * 100:
-            raise ValueError(f"is too long. {cure}")
+            raise ValueError(Text("is too long. %(cure)s", cure=cure))
         words += [word for word in re.split(r"[,\t\r\n ]+", text) if word]
     if [word.lower() for word in words] in (["all"], ["none"], []):
         return ALL_GPUS if words and words[0].lower() == "all" else ()
     if len(words) > _MAX_GPUS or not all(_GPU.fullmatch(word) for word in words):
-        raise ValueError(f"does not name GPUs. {cure}")
+        raise ValueError(Text("does not name GPUs. %(cure)s", cure=cure))
     return tuple(dict.fromkeys(words))
 
 
@@ -185,18 +197,18 @@ def parse_flag(value: Any) -> bool:
         return bool(value)
     word = _strip(value).lower() if isinstance(value, str) and len(value) <= _MAX_TEXT else ""
     if word not in _FLAGS:
-        raise ValueError("is neither true nor false. Write true or false.")
+        raise ValueError(Text("is neither true nor false. Write true or false."))
     return _FLAGS[word]
 
 
 def parse_image(value: Any) -> str:
     """Read an image reference, ``[registry[:port]/]path[:tag][@sha256:…]``."""
-    cure = "Write e.g. quay.io/jupyter/scipy-notebook:latest."
+    cure = Text("Write e.g. quay.io/jupyter/scipy-notebook:latest.")
     if not isinstance(value, str):
-        raise ValueError(f"is not the name of an image. {cure}")
+        raise ValueError(Text("is not the name of an image. %(cure)s", cure=cure))
     text = _strip(value)
     if len(text) > _MAX_IMAGE or not _IMAGE.fullmatch(text):
-        raise ValueError(f"is not the name of an image. {cure}")
+        raise ValueError(Text("is not the name of an image. %(cure)s", cure=cure))
     return text
 
 
@@ -219,7 +231,7 @@ def read_number(value: Any, cure: str) -> Decimal:
     elif isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 10**18:
         # The comparison has already refused NaN, infinity and integers too long to print.
         return Decimal(repr(value))
-    raise ValueError(f"is not a number, or out of range. {cure}")
+    raise ValueError(Text("is not a number, or out of range. %(cure)s", cure=cure))
 
 
 def format_size(size: float) -> str:

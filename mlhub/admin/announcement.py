@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from mlhub.errors import AnnouncementError
+from mlhub.texts import Text
 
 FILE = "announcement.txt"
 MAX_CHARACTERS = 1000
@@ -43,14 +44,20 @@ class Announcement:
         text = text.strip()
         if len(text) > MAX_CHARACTERS:
             raise AnnouncementError(
-                f"The announcement has {len(text)} characters. Write at most {MAX_CHARACTERS}."
+                Text(
+                    "The announcement has %(number)s characters. Write at most %(max_characters)s.",
+                    number=len(text),
+                    max_characters=MAX_CHARACTERS,
+                )
             )
         try:
             fresh = self.file.with_suffix(".new")
             fresh.write_text(text + "\n" if text else "")
             os.replace(fresh, self.file)
         except OSError as error:
-            raise AnnouncementError(f"{self.file} cannot be written: {error}.") from error
+            raise AnnouncementError(
+                Text("%(file)s cannot be written: %(error)s.", file=self.file, error=error)
+            ) from error
         self._looked_at = -LOOK_SECONDS
 
     def _look(self) -> None:

@@ -10,6 +10,7 @@ from mlhub.admin.announcement import FILE, MAX_CHARACTERS, Announcement
 from mlhub.admin.workspaces_pages import WorkspacesMixin
 from mlhub.errors import MLHubError
 from mlhub.settings import Settings
+from mlhub.texts import explain
 from mlhub.web.pages import AccountPage
 
 SETTING = "mlhub_announcement"
@@ -32,7 +33,7 @@ class AnnouncementPage(WorkspacesMixin, AccountPage):
         try:
             self._announcement.write(text)
         except MLHubError as error:
-            await self._show(text, str(error), status=error.status_code)
+            await self._show(text, explain(error), status=error.status_code)
             return
         self.redirect(self.request.path)
 

@@ -42,6 +42,7 @@ from mlhub.policy.disk import DiskUse
 from mlhub.policy.expiry import remaining_seconds
 from mlhub.policy.model import Person
 from mlhub.policy.usage import describe_use
+from mlhub.texts import Text
 from mlhub.web.handlers import MLHubAPIHandler, MLHubHandler
 from mlhub.web.pages import AccountPage
 from mlhub.workspaces.hub_database import ask_beside
@@ -64,7 +65,11 @@ class WorkspacesMixin(MLHubHandler):
         """Refuse whoever may not do this for everybody."""
         if not self.is_administrator:
             raise web.HTTPError(
-                403, f"This is for administrators: it takes the scope {ADMIN_SCOPE} for everybody."
+                403,
+                Text(
+                    "This is for administrators: it takes the scope %(admin_scope)s for everybody.",
+                    admin_scope=ADMIN_SCOPE,
+                ),
             )
 
     def read_question(self) -> Question:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 
 from mlhub.errors import NameTakenError
 from mlhub.identity import LABEL_SERVER, Identity
+from mlhub.texts import Text
 from mlhub.workspaces.port import Kind, Reason, Resource, Workspace
 
 # Where a stopped workspace leaves nothing but its data, that says which image it had.
@@ -85,6 +86,11 @@ def list_workspaces(
 def make_name_taken_error(what: str, name: str, owner: str = "this workspace") -> NameTakenError:
     """Make the sentence about a thing that has the wanted name and belongs to somebody else."""
     return NameTakenError(
-        f"A {what} named {name!r} exists already and does not belong to {owner}. Ask your"
-        " administrator to remove or rename it."
+        Text(
+            "A %(what)s named %(name)s exists already and does not belong to"
+            " %(owner)s. Ask your administrator to remove or rename it.",
+            what=what,
+            name=repr(name),
+            owner=owner,
+        )
     )

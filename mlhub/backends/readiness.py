@@ -14,6 +14,7 @@ import re
 import time
 from collections.abc import Awaitable, Callable
 
+from mlhub.texts import Text
 from mlhub.workspaces.port import Address
 
 INTERVAL_SECONDS = 0.025
@@ -95,8 +96,9 @@ async def is_listening(address: Address, seconds: float = 0.0) -> bool:
 def quote_last_words(said: str) -> str:
     """Tell what a workspace that ended had printed, or what an image is that prints nothing."""
     if said:
-        return f"Its last lines were:\n{said[-LAST_WORDS:]}"
-    return (
+        return Text("Its last lines were:\n%(words)s", words=said[-LAST_WORDS:])
+    return Text(
         "It printed nothing. An image without JupyterHub's single-user server"
-        " (jupyterhub-singleuser) is no workspace: choose another one if this one has none."
+        " (jupyterhub-singleuser) is no workspace: choose another one if this"
+        " one has none."
     )

@@ -24,6 +24,7 @@ from mlhub.cleanup.plan import Task
 from mlhub.cleanup.service import Cleanup, Report
 from mlhub.cleanup.startup import SETTING
 from mlhub.errors import MLHubError, friendly_errors
+from mlhub.texts import Text, explain, join
 from mlhub.web.handlers import MLHubAPIHandler, MLHubHandler
 from mlhub.web.pages import AccountPage
 
@@ -32,9 +33,9 @@ SERVICE = "services/cleanup-service"
 SCOPES = {Task.USERS: "delete:users", Task.EXPIRED: "delete:servers", Task.TRASH: "delete:users"}
 STATUS_SCOPE = "list:users"
 TITLES = {
-    Task.USERS: "What nobody owns",
-    Task.EXPIRED: "Expired workspaces",
-    Task.TRASH: "The trash",
+    Task.USERS: Text("What nobody owns"),
+    Task.EXPIRED: Text("Expired workspaces"),
+    Task.TRASH: Text("The trash"),
 }
 FALSE = {"", "0", "false", "no", "off"}
 
@@ -49,8 +50,10 @@ class CleanupHandler(MLHubHandler):
         if not isinstance(found, Cleanup):
             raise web.HTTPError(
                 404,
-                "This hub runs no cleanup service (IS_CLEANUP_SERVICE_ENABLED, or a spawner class"
-                " of the site's own).",
+                Text(
+                    "This hub runs no cleanup service (IS_CLEANUP_SERVICE_ENABLED, or a"
+                    " spawner class of the site's own)."
+                ),
             )
         return found
 
@@ -58,7 +61,11 @@ class CleanupHandler(MLHubHandler):
         """Refuse whoever may not do this for everybody."""
         if self.current_user is None or self.parsed_scopes.get(scope) != Scope.ALL:
             raise web.HTTPError(
-                403, f"Cleanup is for administrators: it takes the scope {scope} for everybody."
+                403,
+                Text(
+                    "Cleanup is for administrators: it takes the scope %(scope)s for everybody.",
+                    scope=scope,
+                ),
             )
 
     async def carry_out(self, task: Task) -> Report:
@@ -110,14 +117,23 @@ class CleanupPage(AccountPage, CleanupHandler):
         if task not in SCOPES:
             raise web.HTTPError(405)
         self.check_scope(SCOPES[Task(task)])
-        with friendly_errors(lambda error: web.HTTPError(error.status_code, str(error))):
+        with friendly_errors(lambda error: web.HTTPError(error.status_code, explain(error))):
             report = await self.carry_out(Task(task))
         count, failed = len(report.removed), len(report.failed)
-        message = f"{TITLES[report.plan.task]}: {count} removed."
-        if waiting := len(report.plan.waiting):
-            message += f" {waiting} must be seen for ten minutes first."
-        if failed:
-            message += f" {failed} could not be removed: {report.failed[0][1]}"
+        title, waiting = TITLES[report.plan.task], len(report.plan.waiting)
+        message = join(
+            Text("%(title)s: %(number)s removed.", title=title, number=count),
+            Text("%(number)s must be seen for ten minutes first.", number=waiting)
+            if waiting
+            else "",
+            Text(
+                "%(number)s could not be removed: %(reason)s",
+                number=failed,
+                reason=report.failed[0][1],
+            )
+            if failed
+            else "",
+        )
         await self.show_plan(message, "danger" if failed else "success")
 
     async def show_plan(self, message: str = "", alert: str = "success") -> None:
@@ -127,7 +143,7 @@ class CleanupPage(AccountPage, CleanupHandler):
             try:
                 plan = (await self.cleanup.look(task)).describe()
             except MLHubError as error:
-                plan = {"task": str(task), "trouble": str(error)}
+                plan = {"task": str(task), "trouble": explain(error)}
             plans.append({**plan, "title": TITLES[task]})
         status = self.cleanup.describe()
         await self.show("cleanup.html", message, alert=alert, plans=plans, cleanup=status)

@@ -190,7 +190,7 @@ def is_emptied(settings: Settings) -> bool:
 
 def _refuse_leaving(user: Any) -> None:
     if getattr(user, "is_leaving", False):
-        raise WorkspaceError("The person is being deleted, so nothing is restored for them.")
+        raise WorkspaceError(Text("The person is being deleted, so nothing is restored for them."))
 
 
 async def _check_server(user: Any, server: str, check: Check | None) -> None:
@@ -198,8 +198,11 @@ async def _check_server(user: Any, server: str, check: Check | None) -> None:
         return
     if not is_valid_safe_slug(server):
         raise OptionsError(
-            f"{server!r} cannot be a workspace's name. Write lowercase letters, digits and single"
-            " hyphens between them, a letter first."
+            Text(
+                "%(server)s cannot be a workspace's name. Write lowercase letters,"
+                " digits and single hyphens between them, a letter first.",
+                server=repr(server),
+            )
         )
     if check is not None:
         await check(user, server)
@@ -214,8 +217,10 @@ def _find(items: Iterable[TrashItem], name: str) -> TrashItem:
     found = next((each for each in items if each.name == name), None)
     if found is None:
         raise VolumeGoneError(
-            "The trash does not hold this any more, or it is not yours: it was restored, or removed"
-            " for good. Look at what the trash holds now."
+            Text(
+                "The trash does not hold this any more, or it is not yours: it was"
+                " restored, or removed for good. Look at what the trash holds now."
+            )
         )
     return found
 

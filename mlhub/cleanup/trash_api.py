@@ -23,6 +23,7 @@ from tornado import web
 
 from mlhub.cleanup.trash import SETTING, Trash, TrashItem
 from mlhub.errors import MLHubError
+from mlhub.texts import Text
 from mlhub.web.handlers import MLHubAPIHandler, MLHubHandler
 
 ADMIN_SCOPE = "admin:servers"
@@ -40,7 +41,7 @@ class TrashMixin(MLHubHandler):
         """The trash of this hub."""
         found = self.settings.get(SETTING)
         if not isinstance(found, Trash):
-            raise web.HTTPError(404, "The site's own spawner class knows no trash.")
+            raise web.HTTPError(404, Text("The site's own spawner class knows no trash."))
         return found
 
     def check_administrator(self) -> None:
@@ -48,8 +49,11 @@ class TrashMixin(MLHubHandler):
         if self.current_user is None or self.parsed_scopes.get(ADMIN_SCOPE) != Scope.ALL:
             raise web.HTTPError(
                 403,
-                "The trash of all is for administrators: it takes the scope"
-                f" {ADMIN_SCOPE} for everybody.",
+                Text(
+                    "The trash of all is for administrators: it takes the scope"
+                    " %(admin_scope)s for everybody.",
+                    admin_scope=ADMIN_SCOPE,
+                ),
             )
 
     def find_person(self, name: str) -> Any:
@@ -57,7 +61,11 @@ class TrashMixin(MLHubHandler):
         user = self.find_user(name) if name else None
         if user is None:
             raise web.HTTPError(
-                404, f"{name!r} is nobody here. What they left can be restored to somebody else."
+                404,
+                Text(
+                    "%(name)s is nobody here. What they left can be restored to somebody else.",
+                    name=repr(name),
+                ),
             )
         return user
 
@@ -107,7 +115,7 @@ class TrashAPIHandler(TrashMixin, MLHubAPIHandler):
         """Return a text of the body."""
         text = body.get(key, default)
         if not isinstance(text, str):
-            raise web.HTTPError(400, f'"{key}" is not a text.')
+            raise web.HTTPError(400, Text('"%(key)s" is not a text.', key=key))
         return text
 
     async def answer_restored(self, item: TrashItem, user: Any, server: str) -> None:

@@ -13,6 +13,7 @@ from tornado import web
 from mlhub.cleanup.trash import TrashItem, is_emptied
 from mlhub.cleanup.trash_api import TrashMixin
 from mlhub.errors import MLHubError
+from mlhub.texts import Text, explain
 from mlhub.web.pages import AccountPage
 
 PAGE_SIZE = 100
@@ -53,7 +54,7 @@ class TrashPage(TrashMixin, AccountPage):
         try:
             items = await self.list_items()
         except MLHubError as error:
-            message, alert, status = message or str(error), "danger", error.status_code
+            message, alert, status = message or explain(error), "danger", error.status_code
         offset = self._read_offset()
         await self.show(
             "trash.html",
@@ -94,7 +95,7 @@ class RestorePage(TrashPage):
         try:
             item = await self.find_item(name)
         except MLHubError as error:
-            await self.show_trash(str(error), status=error.status_code)
+            await self.show_trash(explain(error), status=error.status_code)
             return
         fields = self.request.body_arguments
         server = self.field("server").strip() if "server" in fields else item.resource.server or ""
@@ -103,12 +104,19 @@ class RestorePage(TrashPage):
             await self.restore(item, user, server)
         except (MLHubError, web.HTTPError) as error:
             status = error.status_code
-            sentence = str(error) if isinstance(error, MLHubError) else error.log_message or ""
+            sentence = (
+                explain(error) if isinstance(error, MLHubError) else error.get_message() or ""
+            )
             await self.show_form("trash-restore.html", name, sentence, status=status)
             return
-        what = f"The workspace “{server}”" if server else "The default workspace"
-        whose = "" if user == self.current_user else f" of {user.name}"
-        await self.show_trash(f"{what}{whose} is back.", alert="success")
+        what = (
+            Text("The workspace “%(server)s”", server=server)
+            if server
+            else Text("The default workspace")
+        )
+        if user != self.current_user:
+            what = Text("%(what)s of %(owner)s", what=what, owner=user.name)
+        await self.show_trash(Text("%(what)s is back.", what=what), alert="success")
 
     async def show_form(
         self, template: str, name: str, message: str = "", *, status: int = 200
@@ -117,7 +125,7 @@ class RestorePage(TrashPage):
         try:
             item = await self.find_item(name)
         except MLHubError as error:
-            await self.show_trash(message or str(error), status=error.status_code)
+            await self.show_trash(message or explain(error), status=error.status_code)
             return
         fields = self.request.body_arguments
         typed = {key: self.field(key)[:255] for key in ("user", "server") if key in fields}
@@ -152,9 +160,9 @@ class RemovePage(RestorePage):
         try:
             await self.remove(await self.find_item(name))
         except MLHubError as error:
-            await self.show_trash(str(error), status=error.status_code)
+            await self.show_trash(explain(error), status=error.status_code)
             return
-        await self.show_trash("It is removed for good.", alert="success")
+        await self.show_trash(Text("It is removed for good."), alert="success")
 
 
 class _OfAll(TrashPage):

@@ -14,6 +14,7 @@ from pydantic import WithJsonSchema, model_validator
 
 from mlhub import quantities
 from mlhub.options.option import Option, Reason, Refusal, Request, Setting, StrictModel
+from mlhub.texts import Text
 
 UNLIMITED = "unlimited"
 NUMBER_OR_TEXT = [{"type": "number", "exclusiveMinimum": 0}, {"type": "string"}]
@@ -79,8 +80,11 @@ class Amount(Option):
                 most, wanted = self.tell(limit.value), self.tell(asked)
                 if most == wanted:  # rounded
                     most, wanted = show(limit.value), show(asked)
-                sentence = (
-                    f"{self.name}={wanted} is more than you may have. Ask for at most {most}."
+                sentence = Text(
+                    "%(name)s=%(wanted)s is more than you may have. Ask for at most %(most)s.",
+                    name=self.name,
+                    wanted=wanted,
+                    most=most,
                 )
                 raise Refusal(self.name, sentence, limit.source)
             if limit is None:

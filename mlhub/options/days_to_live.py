@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 from mlhub import quantities
 from mlhub.options.amount import LIMIT_SCHEMA, Amount, LimitsRule, or_unlimited
 from mlhub.options.option import Reason, Request
+from mlhub.texts import Text
 
 
 def _parse_limit(value: Any) -> float:
@@ -71,11 +72,13 @@ class DaysOption(Amount):
 
     def find_words(self, text: str) -> str:
         """Write what 0 means."""
-        return "for ever" if text == "0" else text
+        return Text("for ever") if text == "0" else text
 
 
 def _in_words(days: float) -> str:
-    return "for ever" if math.isinf(days) else f"{quantities.format_number(days)} days"
+    if math.isinf(days):
+        return Text("for ever")
+    return Text("%(days)s days", days=quantities.format_number(days))
 
 
 DAYS_TO_LIVE = DaysOption(

@@ -19,6 +19,7 @@ from mlhub.options.amount import COUNT_SCHEMA, or_unlimited
 from mlhub.options.option import Host, Option, Reason, Refusal, Request, Setting, StrictModel
 from mlhub.options.texts import parse_list
 from mlhub.quantities import ALL_GPUS, format_gpus, format_number
+from mlhub.texts import Text, join
 
 MAX_CHECKBOXES = 16
 _NAMES = [{"type": "string"}, {"type": "integer", "minimum": 0}]
@@ -72,16 +73,22 @@ class GpusOption(Option):
         chosen = _list_pool(devices, host) if asked == ALL_GPUS else asked
         source = devices.source if devices else None
         if asked == ALL_GPUS and not chosen:
-            raise Refusal(self.name, "gpus=all, but there is none here. Leave it empty.", source)
+            sentence = Text("gpus=all, but there is none here. Leave it empty.")
+            raise Refusal(self.name, sentence, source)
+        written = format_gpus(asked)
         for gpu in chosen:
             if objection := _find_objection(gpu, devices, host):
-                raise Refusal(self.name, f"gpus={format_gpus(asked)}: {objection}", source)
+                sentence = Text("gpus=%(gpus)s: %(objection)s", gpus=written, objection=objection)
+                raise Refusal(self.name, sentence, source)
         chosen = _drop_doubles(chosen, host)
         number = count_gpus(chosen, host)
         if maximum is not None and (math.inf if number is None else number) > maximum.value:
             most = format_number(maximum.value)
-            cure = "Leave it empty." if maximum.value == 0 else f"Name at most {most}."
-            sentence = f"gpus={format_gpus(asked)} is more than you may have. {cure}"
+            fewer = Text("Name at most %(most)s.", most=most)
+            cure = Text("Leave it empty.") if maximum.value == 0 else fewer
+            sentence = Text(
+                "gpus=%(gpus)s is more than you may have. %(cure)s", gpus=written, cure=cure
+            )
             raise Refusal(self.name, sentence, maximum.source)
         return chosen, Reason("as asked", maximum.source if maximum else None)
 
@@ -160,13 +167,20 @@ def _list_pool(devices: Setting | None, host: Host) -> tuple[str, ...]:
 def _find_objection(gpu: str, devices: Setting | None, host: Host) -> str | None:
     if host.gpus is not None and _identify(gpu, host) not in host.gpus:
         count = len(host.gpus)
-        return f"there is no GPU {gpu} here. " + (
-            f"There are {count}, from 0 to {count - 1}." if count else "Leave it empty."
+        cure = (
+            Text("There are %(count)s, from 0 to %(last)s.", count=count, last=count - 1)
+            if count
+            else Text("Leave it empty.")
         )
+        return join(Text("there is no GPU %(gpu)s here.", gpu=gpu), cure)
     if devices is None or devices.value == ALL_GPUS:
         return None
     if _identify(gpu, host) not in {_identify(each, host) for each in devices.value}:
-        return f"GPU {gpu} is not for you. Choose from: {format_gpus(devices.value)}."
+        return Text(
+            "GPU %(gpu)s is not for you. Choose from: %(gpus)s.",
+            gpu=gpu,
+            gpus=format_gpus(devices.value),
+        )
     return None
 
 

@@ -17,6 +17,7 @@ from pydantic import BeforeValidator, WithJsonSchema
 from mlhub import quantities
 from mlhub.options.option import Entry, Option, Reason, Refusal, Request, Setting
 from mlhub.options.texts import parse_text
+from mlhub.texts import Text
 
 Image = Annotated[str, BeforeValidator(quantities.parse_image), WithJsonSchema({"type": "string"})]
 AnyEntry = TypeVar("AnyEntry", bound=Entry)
@@ -72,8 +73,12 @@ class ImageOption(Option):
         if forbidden is None and is_allowed_custom(asked, custom.value):
             return ChosenImage(asked, None), Reason("as asked", custom.source)
         source = request.settings["images"].source if forbidden else custom.source
-        names = ", ".join(entry.name for entry in allowed[:20]) or "none"
-        sentence = f"The image {asked!r} is not offered to you. Images that are: {names}."
+        names = ", ".join(entry.name for entry in allowed[:20]) or Text("none")
+        sentence = Text(
+            "The image %(asked)s is not offered to you. Images that are: %(names)s.",
+            asked=repr(asked),
+            names=names,
+        )
         raise Refusal(self.name, sentence, source)
 
     def _choose_default(
@@ -86,7 +91,7 @@ class ImageOption(Option):
         if allowed:
             first = ChosenImage(allowed[0].image, allowed[0])
             return first, Reason("the first image allowed", source)
-        sentence = "No image is offered to you. Ask an administrator."
+        sentence = Text("No image is offered to you. Ask an administrator.")
         raise Refusal(self.name, sentence, source)
 
     def describe(self, value: ChosenImage) -> str:

@@ -11,7 +11,7 @@ from mlhub.options.image import Image
 from mlhub.options.images import ImageSettings
 from mlhub.options.model import OptionName
 from mlhub.options.option import StrictModel
-from mlhub.options.texts import Text, parse_list
+from mlhub.options.texts import PlainText, parse_list
 
 _NAME = re.compile(r"[a-z0-9]+(?:[._/:-]+[a-z0-9]+)*")
 
@@ -36,7 +36,7 @@ class Named(StrictModel):
         description="Short name, by which rules and people choose it."
     )
     image: Image = Field(description="Reference of the image, `[registry/]path[:tag][@sha256:…]`.")
-    description: Text = Field(default="", description="One line for the people who choose.")
+    description: PlainText = Field(default="", description="One line for the people who choose.")
     options: OptionList | None = Field(
         default=None,
         description=(

@@ -17,8 +17,9 @@ from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema
 from mlhub import quantities
 from mlhub.errors import ConfigurationError
 from mlhub.options.option import StrictModel
-from mlhub.options.texts import Text, TextList, parse_path
+from mlhub.options.texts import PlainText, TextList, parse_path
 from mlhub.options.volume import Flag
+from mlhub.texts import Text
 
 DEFAULT_MOUNT_POINT = "/workspace"
 MAX_COMMAND_BYTES = 8192
@@ -68,7 +69,7 @@ Command = Annotated[str, BeforeValidator(parse_command), WithJsonSchema({"type":
 class DeclaredTool(StrictModel):
     """Name a program of an image that people open in the browser."""
 
-    name: Text = Field(description="What people read on the button.")
+    name: PlainText = Field(description="What people read on the button.")
     port: Port = Field(description="Port on which it listens.")
     path: ToolPath = Field(default="/", description="Where it begins.")
     absolute: Flag = Field(
@@ -224,11 +225,11 @@ def list_variants(image: str) -> tuple[str, ...]:
 def explain_missing_image(image: str) -> str:
     """Tell what to do about an image that cannot be pulled."""
     if not is_ours(image):
-        return "Check its name and the registry's access."
-    return (
-        "No public registry has it: `./scripts/build` makes it (the larger ones: `--all`),"
-        " `./scripts/load FOLDER` takes it from a release, and `./scripts/release --push REGISTRY`"
-        " puts it where nodes can pull it."
+        return Text("Check its name and the registry's access.")
+    return Text(
+        "No public registry has it: `./scripts/build` makes it (the larger"
+        " ones: `--all`), `./scripts/load FOLDER` takes it from a release, and"
+        " `./scripts/release --push REGISTRY` puts it where nodes can pull it."
     )
 
 

@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from mlhub.options.environment import explain_refusal
 from mlhub.options.option import Option, Reason, Refusal, Request, StrictModel
+from mlhub.texts import Text
 
 MAX_CHARACTERS = 4096
 NO_LICENSE = "none"
@@ -23,12 +24,16 @@ NO_LICENSE = "none"
 def parse_license(value: Any) -> str:
     """Read a license key; ``none`` is the empty text. Raises ``ValueError`` without the value."""
     if not isinstance(value, str):
-        raise ValueError("is not text. Put it in quotes.")
+        raise ValueError(Text("is not text. Put it in quotes."))
     text = value.strip()
     if len(text) > MAX_CHARACTERS:
-        raise ValueError(f"is longer than {MAX_CHARACTERS} characters. Write the key alone.")
+        raise ValueError(
+            Text("is longer than %(most)s characters. Write the key alone.", most=MAX_CHARACTERS)
+        )
     if not text.isprintable():
-        raise ValueError("has control characters or several lines. Write the key in one line.")
+        raise ValueError(
+            Text("has control characters or several lines. Write the key in one line.")
+        )
     return "" if text == NO_LICENSE else text
 
 
@@ -80,7 +85,7 @@ class LicenseOption(Option):
         if not asked:
             return None, Reason("nothing asked")
         if variable is None:
-            sentence = "license is not asked for here. Leave it out."
+            sentence = Text("license is not asked for here. Leave it out.")
             raise Refusal(self.name, sentence, request.settings["options"].source)
         return GivenLicense(variable.value, asked), Reason("as asked", variable.source)
 

@@ -29,6 +29,7 @@ from mlhub.options.option import Option, StrictModel, suggest
 from mlhub.options.schedule import SCHEDULE, ScheduleText
 from mlhub.options.shared_memory import SHARED_MEMORY, Size
 from mlhub.options.volume import VOLUME, Flag
+from mlhub.texts import Text, explain, join
 
 # In the order in which they are decided and shown.
 OPTIONS: Mapping[str, Option] = {
@@ -64,9 +65,11 @@ class FieldsError(OptionsError):
         self.fields = dict(fields)
         self.rules = dict(rules or {})
         super().__init__(
-            " ".join(
-                f"{text} (Rule: {self.rules[name]}.)" if name in self.rules else text
-                for name, text in fields.items()
+            join(
+                *(
+                    join(text, f"(Rule: {self.rules[name]}.)") if name in self.rules else text
+                    for name, text in fields.items()
+                )
             )
         )
 
@@ -95,13 +98,18 @@ class WorkspaceOptions(StrictModel):
             return cls()
         if not isinstance(user_options, Mapping):
             raise OptionsError(
-                f"The options are {values.show(user_options)}, not a mapping. Write e.g. "
-                "{'cpu_limit': 2}."
+                Text(
+                    "The options are %(options)s, not a mapping. Write e.g. {'cpu_limit': 2}.",
+                    options=values.show(user_options),
+                )
             )
         if len(user_options) > _MAX_KEYS:
             raise OptionsError(
-                f"There are {len(user_options)} options, far more than are known. Known: "
-                f"{', '.join(_KNOWN)}."
+                Text(
+                    "There are %(number)s options, far more than are known. Known: %(known)s.",
+                    number=len(user_options),
+                    known=", ".join(_KNOWN),
+                )
             )
         given = {key: value for key, value in user_options.items() if not is_nothing(value)}
         errors = _find_unknown(user_options)
@@ -132,7 +140,7 @@ class WorkspaceOptions(StrictModel):
             try:
                 fields[name] = _join_texts(name, texts)
             except ValueError as error:
-                errors[_shorten(name)] = f"{_shorten(name)} {error}"
+                errors[_shorten(name)] = join(_shorten(name), explain(error))
         try:
             options = cls.from_rest(fields)
         except FieldsError as error:
@@ -163,6 +171,11 @@ _ORIGINAL_NAMES = ("custom_image", "defined_image")
 _KNOWN = (*WorkspaceOptions.model_fields, *_ORIGINAL_NAMES)
 
 
+def drop_name(name: str, sentence: str) -> str:
+    """Return the sentence about an option without the name that only the REST API has."""
+    return sentence.removeprefix(f"{name}=").removeprefix(f"{name} ")
+
+
 def is_nothing(value: Any) -> bool:
     """Return True if a value of the REST API says nothing."""
     return values.is_blank(value) or (isinstance(value, Mapping) and not value)
@@ -170,7 +183,10 @@ def is_nothing(value: Any) -> bool:
 
 def _find_unknown(given: Mapping[Any, Any]) -> dict[str, str]:
     unknown = [key for key in given if key not in _KNOWN]
-    return {_shorten(key): f"The option {suggest(key, _KNOWN)}" for key in unknown[:5]}
+    return {
+        _shorten(key): Text("The option %(problem)s", problem=suggest(key, _KNOWN))
+        for key in unknown[:5]
+    }
 
 
 def _choose_image(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -187,15 +203,21 @@ def _choose_image(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, s
     if is_custom and image is None and name not in given:
         return chosen, {
             "custom_image": (
-                "custom_image is empty although is_custom_image is set. Name an image, or leave "
-                "is_custom_image out."
+                Text(
+                    "custom_image is empty although is_custom_image is set. Name an image,"
+                    " or leave is_custom_image out."
+                )
             )
         }
     if image is not None and name in given and image != given[name]:
         return chosen, {
             "image": (
-                f"image={values.show(image)} and {name}={values.show(given[name])} contradict each "
-                "other. Leave one out."
+                Text(
+                    "image=%(image)s and %(name)s=%(other)s contradict each other. Leave one out.",
+                    image=values.show(image),
+                    name=name,
+                    other=values.show(given[name]),
+                )
             )
         }
     if image is None and name in given:
@@ -204,8 +226,8 @@ def _choose_image(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, s
 
 
 def _make_sentences(error: ValidationError, given: Mapping[str, Any]) -> dict[str, str]:
-    fields = {}
-    for detail in error.errors(include_url=False, include_context=False):
+    fields: dict[str, str] = {}
+    for detail in error.errors(include_url=False):
         name = str(detail["loc"][0]) if detail["loc"] else "options"
         if name == "image" and "image" not in given:
             name = next(
@@ -216,10 +238,11 @@ def _make_sentences(error: ValidationError, given: Mapping[str, Any]) -> dict[st
                 ),
                 name,
             )
-        message = detail["msg"].removeprefix("Value error, ")
+        cause = detail.get("ctx", {}).get("error")
+        message = explain(cause) if cause else detail["msg"]
         is_quotable = name not in OPTIONS or OPTIONS[name].is_quotable
         shown = f"={values.show(detail['input'])}" if is_quotable else ""
-        fields[name] = f"{name}{shown} {message}"
+        fields[name] = join(f"{name}{shown}", message)
     return fields
 
 
@@ -234,7 +257,7 @@ def _join_texts(name: str, texts: Any) -> Any:
         return words[-1]
     if option and option.joint and all(isinstance(word, str) for word in words):
         return option.joint.join(words)
-    raise ValueError(f"is given {len(words)} times. Give it once.")
+    raise ValueError(Text("is given %(number)s times. Give it once.", number=len(words)))
 
 
 def _shorten(key: Any) -> str:

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from mlhub import quantities
+from mlhub.texts import Text
 
 KeyPath = tuple[str | int, ...]
 
@@ -44,8 +45,12 @@ def suggest(key: Any, known: Iterable[str]) -> str:
     """Make the sentence about a key that is not known."""
     known = list(known)
     near = difflib.get_close_matches(str(key)[:40], known, n=1, cutoff=0.6)
-    cure = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(known)}."
-    return f"{quantities.show(key)} is not known here. {cure}"
+    cure = (
+        Text("Did you mean %(name)s?", name=near[0])
+        if near
+        else Text("Known: %(names)s.", names=", ".join(known))
+    )
+    return Text("%(key)s is not known here. %(cure)s", key=quantities.show(key), cure=cure)
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,12 @@ from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from mlhub.formats import parse_zone
 from mlhub.options.option import Option, Reason, Refusal, Request, Setting, StrictModel
+from mlhub.texts import Text
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 EVERY_DAY = tuple(range(7))
 NOTHING = "none"
-CURE = "Write e.g. mon-fri 09:00-18:00 Europe/Berlin, -18:00 for a stop alone, or none."
+CURE = Text("Write e.g. mon-fri 09:00-18:00 Europe/Berlin, -18:00 for a stop alone, or none.")
 _TIME = r"(?:[01]?\d|2[0-3]):[0-5]\d"
 _SCHEDULE = re.compile(
     rf"(?:(?P<days>[a-z]{{3,5}}(?:[,-][a-z]{{3}})*)[ ]+)?"
@@ -88,10 +89,10 @@ def parse_schedule(value: Any) -> Schedule:
         return Schedule()
     match = _SCHEDULE.fullmatch(text)
     if match is None or (match["start"] is None and match["stop"] is None):
-        raise ValueError(f"is no schedule. {CURE}")
+        raise ValueError(Text("is no schedule. %(cure)s", cure=CURE))
     start, stop = _read_time(match["start"]), _read_time(match["stop"])
     if start == stop:
-        raise ValueError(f"starts and stops at the same time. {CURE}")
+        raise ValueError(Text("starts and stops at the same time. %(cure)s", cure=CURE))
     return Schedule(start, stop, _read_days(match["days"]), _read_zone(match["zone"]))
 
 
@@ -121,22 +122,28 @@ def find_next(
 def explain_outside(schedule: Schedule, bounds: Schedule) -> str:
     """Return why a schedule is not within bounds, as a sentence; "" where it is."""
     if schedule.zone not in ("", bounds.zone):
-        return f"has another time zone than {bounds.zone or 'that of the hub'}."
+        return Text(
+            "has another time zone than %(zone)s.", zone=bounds.zone or Text("that of the hub")
+        )
     if schedule.is_overnight:
-        return "runs over midnight."
+        return Text("runs over midnight.")
     start, stop = schedule.start, schedule.stop
     if bounds.stop is not None:
         if stop is None or not set(bounds.days) <= set(schedule.days):
-            return f"has to stop by {_write_time(bounds.stop)} on {_write_days(bounds.days)}."
+            return Text(
+                "has to stop by %(time)s on %(days)s.",
+                time=_write_time(bounds.stop),
+                days=_write_days(bounds.days),
+            )
         if stop > bounds.stop:
-            return f"stops after {_write_time(bounds.stop)}."
+            return Text("stops after %(time)s.", time=_write_time(bounds.stop))
     if start is not None:
         if bounds.start is None:
-            return "has a start. A stop alone may be chosen."
+            return Text("has a start. A stop alone may be chosen.")
         if start < bounds.start:
-            return f"starts before {_write_time(bounds.start)}."
+            return Text("starts before %(time)s.", time=_write_time(bounds.start))
         if not set(schedule.days) <= set(bounds.days):
-            return f"has other days than {_write_days(bounds.days)}."
+            return Text("has other days than %(days)s.", days=_write_days(bounds.days))
     return ""
 
 
@@ -190,9 +197,13 @@ class ScheduleOption(Option):
         if within is None:
             return asked, Reason("as asked", request.settings["options"].source)
         if trouble := explain_outside(asked, within.value):
-            sentence = (
-                f"{self.name}={asked} is outside what you may choose: it {trouble} Stay within"
-                f" {within.value}."
+            sentence = Text(
+                "%(name)s=%(asked)s is outside what you may choose: it %(trouble)s"
+                " Stay within %(within)s.",
+                name=self.name,
+                asked=asked,
+                trouble=trouble,
+                within=within.value,
             )
             raise Refusal(self.name, sentence, within.source)
         named = replace(asked, zone=asked.zone or within.value.zone) if asked else asked
@@ -250,7 +261,9 @@ def _read_days(text: str | None) -> tuple[int, ...]:
     for part in text.lower().split(","):
         first, _, last = part.partition("-")
         if first not in DAYS or (last or first) not in DAYS:
-            raise ValueError(f"names days that are none: {text}. {CURE}")
+            raise ValueError(
+                Text("names days that are none: %(text)s. %(cure)s", text=text, cure=CURE)
+            )
         begin, end = DAYS.index(first), DAYS.index(last or first)
         found |= {(begin + number) % 7 for number in range((end - begin) % 7 + 1)}
     return tuple(sorted(found))
@@ -258,7 +271,7 @@ def _read_days(text: str | None) -> tuple[int, ...]:
 
 def _write_days(days: tuple[int, ...]) -> str:
     if days == EVERY_DAY:
-        return "all days"
+        return Text("all days")
     is_range = len(days) > 2 and days == tuple(range(days[0], days[-1] + 1))
     return f"{DAYS[days[0]]}-{DAYS[days[-1]]}" if is_range else ",".join(DAYS[day] for day in days)
 

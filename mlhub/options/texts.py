@@ -31,9 +31,9 @@ def parse_path(value: Any) -> str:
     return value
 
 
-Text = Annotated[str, BeforeValidator(parse_text), WithJsonSchema({"type": "string"})]
+PlainText = Annotated[str, BeforeValidator(parse_text), WithJsonSchema({"type": "string"})]
 TextList = Annotated[
-    tuple[Text, ...],
+    tuple[PlainText, ...],
     BeforeValidator(parse_list),
     WithJsonSchema({"type": "array", "items": {"type": "string"}}),
 ]

@@ -18,6 +18,7 @@ from mlhub.policy.model import (
 )
 from mlhub.policy.quota import Reservation
 from mlhub.policy.safe import list_safe_settings
+from mlhub.texts import Text
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,10 @@ class Circumstances:
         """Refuse what was asked and means nothing where the workspace runs."""
         own = {option.name for option in self.options}
         return {
-            name: Refusal(name, f"{name} means nothing where this workspace runs. Leave it out.")
+            name: Refusal(
+                name,
+                Text("%(name)s means nothing where this workspace runs. Leave it out.", name=name),
+            )
             for name in asked
             if name in OPTIONS and name not in own
         }
@@ -72,6 +76,12 @@ class Circumstances:
             },
             origin=self.policy.origin,
         )
+
+
+def refuse_choice(name: str, barrier: Setting, cure: str) -> Refusal:
+    """Make the refusal of an option that cannot be set at all."""
+    sentence = Text("%(name)s cannot be chosen here. %(cure)s", name=name, cure=cure)
+    return Refusal(name, sentence, barrier.source)
 
 
 def find_barrier(request: Request, name: str, image: ChosenImage | None) -> Setting | None:

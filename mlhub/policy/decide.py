@@ -21,11 +21,12 @@ from mlhub.options.image import ChosenImage
 from mlhub.options.model import OPTIONS, FieldsError, WorkspaceOptions
 from mlhub.options.option import Option, Reason, Refusal, Request, Setting
 from mlhub.policy import disk
-from mlhub.policy.circumstances import Circumstances, find_barrier
+from mlhub.policy.circumstances import Circumstances, find_barrier, refuse_choice
 from mlhub.policy.idle import IdleLimits, describe_duration
 from mlhub.policy.model import Person, list_group_totals
 from mlhub.policy.quota import TOTALS, Reservation, explain_excess, sum_reserved
 from mlhub.policy.safe import is_outside
+from mlhub.texts import Text
 
 # What can change while a workspace runs, and all that one which runs may keep without asking for
 # it.
@@ -234,8 +235,8 @@ def _choose_all(
             # To ask for what one gets anyway is no harm: stored options outlive the rules they were
             # made under.
             if barrier and option.choose(_without(request, name))[0] != chosen[name]:
-                cure = "Leave it out." if name != "image" else "Take the default."
-                raise Refusal(name, f"{name} cannot be chosen here. {cure}", barrier.source)
+                cure = Text("Leave it out.") if name != "image" else Text("Take the default.")
+                raise refuse_choice(name, barrier, cure)
         except Refusal as refusal:
             refusals[refusal.name] = refusal
     return chosen, reasons, refusals
@@ -259,14 +260,11 @@ def _find_excesses(
     wanted, others = decision.to_reservation(circumstances.server), circumstances.list_others()
     person = decision.person
     own = {total: settings[f"total.{total}"] for total in TOTALS if f"total.{total}" in settings}
-    rooms = [
-        ("You", [reservation for reservation in others if reservation.user == person.name], own)
-    ]
+    rooms = [(Text("You"), [each for each in others if each.user == person.name], own)]
     for group, totals in list_group_totals(circumstances.policy, person):
-        members = [
-            reservation for reservation in others if not group or group in reservation.groups
-        ]
-        rooms.append((f"The group {group}" if group else "All people together", members, totals))
+        whose = Text("The group %(group)s", group=group) if group else Text("All people together")
+        members = [each for each in others if not group or group in each.groups]
+        rooms.append((whose, members, totals))
     refusals: dict[str, Refusal] = {}
     for whose, reserved, totals in rooms:
         for total, limit in totals.items():

@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from mlhub.options.amount import describe_size
-from mlhub.quantities import format_number
 from mlhub.texts import Text
 
 TOTAL = "disk"
@@ -75,11 +74,15 @@ def explain_disk_excess(
     if server in use.servers and not runs_others:
         return None
     minutes = max(0, round((now - use.measured_at) / MINUTE))
-    ago = f"{format_number(minutes)} minute{'' if minutes == 1 else 's'} ago"
-    trashed = f", {describe_size(use.trashed)} of them in the trash" if use.trashed else ""
-    return (
-        f"You may have {describe_size(limit)} of disk in all, and your files take"
-        f" {describe_size(use.taken)}{trashed} (measured {ago}). Start a workspace that has files,"
-        " it alone, and delete some there; or remove for good what is in the trash. It is measured"
-        " again soon. An administrator may allow more."
+    ago = Text("1 minute ago") if minutes == 1 else Text("%(number)s minutes ago", number=minutes)
+    trashed = Text(", %(size)s of them in the trash", size=describe_size(use.trashed))
+    return Text(
+        "You may have %(most)s of disk in all, and your files take %(taken)s%(trashed)s (measured"
+        " %(ago)s). Start a workspace that has files, it alone, and delete some there; or remove"
+        " for good what is in the trash. It is measured again soon. An administrator may allow"
+        " more.",
+        most=describe_size(limit),
+        taken=describe_size(use.taken),
+        trashed=trashed if use.trashed else "",
+        ago=ago,
     )

@@ -14,7 +14,7 @@ from mlhub.errors import OptionsError
 from mlhub.options.days_to_live import DAYS_TO_LIVE
 from mlhub.options.model import FieldsError, WorkspaceOptions
 from mlhub.options.option import Refusal, Request
-from mlhub.policy.circumstances import Circumstances, find_barrier
+from mlhub.policy.circumstances import Circumstances, find_barrier, refuse_choice
 from mlhub.texts import Text
 
 LABEL_EXPIRES = "expiration_timestamp_seconds"
@@ -46,11 +46,7 @@ def extend_expiry(circumstances: Circumstances, days: Any) -> int:
         granted, _ = DAYS_TO_LIVE.choose(request)
         barrier = find_barrier(request, "days_to_live", None)
         if barrier:
-            raise Refusal(
-                "days_to_live",
-                "days_to_live cannot be chosen here. Ask an administrator.",
-                barrier.source,
-            )
+            raise refuse_choice("days_to_live", barrier, Text("Ask an administrator."))
     except Refusal as refusal:
         raise FieldsError(
             {refusal.name: refusal.sentence},
@@ -72,7 +68,10 @@ def renew_expiry(circumstances: Circumstances, days_to_live: float | None) -> in
     request, now = circumstances.make_request(WorkspaceOptions()), circumstances.now
     if find_barrier(request, "days_to_live", None):
         raise OptionsError(
-            "This workspace has expired. Ask an administrator to start it for you, or for longer."
+            Text(
+                "This workspace has expired. Ask an administrator to start it for you,"
+                " or for longer."
+            )
         )
     return _limit(make_expiry(days_to_live, now), request, now)
 

@@ -18,10 +18,17 @@ from pydantic import BeforeValidator, Field
 
 from mlhub.options.amount import LIMIT_SCHEMA, UNLIMITED, or_unlimited
 from mlhub.options.option import Setting, StrictModel
+from mlhub.texts import Text
 
 SHORTEST = 60.0
 _LONGEST = 3650 * 86_400.0
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_WORDS = (
+    (Text("1 day"), Text("%(number)s days"), 86_400),
+    (Text("1 hour"), Text("%(number)s hours"), 3600),
+    (Text("1 minute"), Text("%(number)s minutes"), 60),
+    (Text("1 second"), Text("%(number)s seconds"), 1),
+)
 _DURATION = re.compile(r"(\d{1,9})[ ]?([smhd])?", re.ASCII)
 
 
@@ -42,10 +49,9 @@ def describe_duration(seconds: float) -> str:
     """Write "2 hours", or ``unlimited``."""
     if math.isinf(seconds):
         return UNLIMITED
-    words = (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
-    word, size = next(each for each in words if seconds % each[1] == 0 or each[1] == 1)
+    one, many, size = next(each for each in _WORDS if seconds % each[2] == 0 or each[2] == 1)
     number = int(seconds // size)
-    return f"{number} {word}{'' if number == 1 else 's'}"
+    return one if number == 1 else Text(many, number=number)
 
 
 Duration = Annotated[float, BeforeValidator(or_unlimited(parse_duration)), LIMIT_SCHEMA]
@@ -99,8 +105,8 @@ class PlannedStop:
         """Why, as the end of a sentence."""
         duration = describe_duration(self.limit.value)
         if self.is_idle:
-            return f"nobody has used it for {duration}"
-        return f"it has run for {duration}, the longest it may"
+            return Text("nobody has used it for %(duration)s", duration=duration)
+        return Text("it has run for %(duration)s, the longest it may", duration=duration)
 
     def is_near(self, now: float, warning: float) -> bool:
         """Return True if it is time to warn: so many seconds ahead, half the limit at the most."""

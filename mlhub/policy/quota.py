@@ -66,35 +66,55 @@ def explain_excess(
         return None
     most = _show(total, limit)
     if total in ("servers", "volumes"):
-        verb = "run" if total == "servers" else "use"
-        if not limit:
-            return (
-                f"{whose} may {verb} no {total.removesuffix('s').replace('server', 'workspace')}"
-                " here. Ask an administrator."
-            )
-        return f"{whose} may {verb} {most} at once, {_plain(total, reserved)} already do. " + (
-            "Stop one first." if reserved else "Ask an administrator."
-        )
+        return _explain_count(total, limit, reserved, whose)
     if math.isinf(reserved + wanted):
-        return (
-            f"{whose} may have {most} in all, and a workspace without a limit could take more. Ask"
-            f" for a limit of {total}."
+        return Text(
+            "%(whose)s may have %(most)s in all, and a workspace without a limit could take more."
+            " Ask for a limit of %(total)s.",
+            whose=whose,
+            most=most,
+            total=total,
         )
-    room = _plain(total, max(0.0, limit - reserved))
+    room, needs = _plain(total, max(0.0, limit - reserved)), _plain(total, wanted)
     if not reserved:
-        return (
-            f"{whose} may have {most} in all, and this workspace needs {_plain(total, wanted)}. Ask"
-            f" for at most {room}."
+        return Text(
+            "%(whose)s may have %(most)s in all, and this workspace needs %(needs)s. Ask for at"
+            " most %(room)s.",
+            whose=whose,
+            most=most,
+            needs=needs,
+            room=room,
         )
-    cure = (
-        "Stop another one first."
-        if limit - reserved <= 1e-6
-        else f"Ask for at most {room}, or stop another one."
+    is_full = limit - reserved <= 1e-6
+    return Text(
+        "%(whose)s may have %(most)s in all: %(taken)s taken, and this workspace needs %(needs)s."
+        " %(cure)s",
+        whose=whose,
+        most=most,
+        taken=_plain(total, reserved),
+        needs=needs,
+        cure=Text("Stop another one first.")
+        if is_full
+        else Text("Ask for at most %(room)s, or stop another one.", room=room),
     )
-    return (
-        f"{whose} may have {most} in all: {_plain(total, reserved)} taken, and this workspace needs"
-        f" {_plain(total, wanted)}. {cure}"
-    )
+
+
+def _explain_count(total: str, limit: float, reserved: float, whose: str) -> Text:
+    """Return the sentence about workspaces or volumes, which are counted."""
+    is_servers = total == "servers"
+    if not limit:
+        if is_servers:
+            return Text("%(whose)s may run no workspace here. Ask an administrator.", whose=whose)
+        return Text("%(whose)s may use no volume here. Ask an administrator.", whose=whose)
+    values = {
+        "whose": whose,
+        "most": _show(total, limit),
+        "held": _plain(total, reserved),
+        "cure": Text("Stop one first.") if reserved else Text("Ask an administrator."),
+    }
+    if is_servers:
+        return Text("%(whose)s may run %(most)s at once, %(held)s already do. %(cure)s", **values)
+    return Text("%(whose)s may use %(most)s at once, %(held)s already do. %(cure)s", **values)
 
 
 def describe_totals(limits: Mapping[str, float]) -> str:

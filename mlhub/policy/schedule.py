@@ -14,8 +14,9 @@ from typing import Any
 from mlhub.options.model import FieldsError, WorkspaceOptions
 from mlhub.options.option import Reason, Refusal
 from mlhub.options.schedule import SCHEDULE, Schedule, list_events
-from mlhub.policy.circumstances import Circumstances, find_barrier
+from mlhub.policy.circumstances import Circumstances, find_barrier, refuse_choice
 from mlhub.policy.model import SitePolicy
+from mlhub.texts import Text
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,7 @@ def choose_schedule(circumstances: Circumstances, wanted: Any) -> str | None:
         for refusal in circumstances.find_foreign(["schedule"]).values():
             raise refusal
         if barrier := find_barrier(request, SCHEDULE.name, None):
-            sentence = "schedule cannot be chosen here. Ask an administrator."
-            raise Refusal(SCHEDULE.name, sentence, barrier.source)
+            raise refuse_choice(SCHEDULE.name, barrier, Text("Ask an administrator."))
         SCHEDULE.choose(request)
     except Refusal as refusal:
         rules = {refusal.name: str(refusal.source)} if refusal.source else {}

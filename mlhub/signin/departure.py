@@ -23,6 +23,7 @@ from tornado import web
 
 from mlhub.errors import MLHubError, friendly_errors
 from mlhub.identity import Identity
+from mlhub.texts import Text, explain
 from mlhub.workspaces.deletions import forget_deletion, note_deletion
 from mlhub.workspaces.port import Backend, Kind, Reason, Workspace
 from mlhub.workspaces.spawner import find_workspace
@@ -37,7 +38,12 @@ async def remove_person(handler: Any, user: Any) -> None:
     Raises ``web.HTTPError``; then the account, its keys, tokens and data are there as before.
     """
     if getattr(user, "is_leaving", False):
-        raise web.HTTPError(409, f"{user.name!r} is being deleted already. Look again in a moment.")
+        raise web.HTTPError(
+            409,
+            Text(
+                "%(name)s is being deleted already. Look again in a moment.", name=repr(user.name)
+            ),
+        )
     backend = _find_backend(user)
     user.is_leaving = True  # starts are refused from now on, on this object for ever
     try:
@@ -79,8 +85,11 @@ async def end_start(handler: Any, user: Any, server_name: str) -> None:
     if spawner.pending == "spawn":
         raise web.HTTPError(
             503,
-            f"{spawner._log_name} is starting and cannot be stopped just now. Nothing was deleted."
-            " Try again in a minute.",
+            Text(
+                "%(workspace)s is starting and cannot be stopped just now. Nothing was"
+                " deleted. Try again in a minute.",
+                workspace=spawner._log_name,
+            ),
         )
     if user.spawners.get(server_name) is spawner and not spawner.pending:
         await _stop(handler, user, server_name)
@@ -88,18 +97,18 @@ async def end_start(handler: Any, user: Any, server_name: str) -> None:
 
 async def _stop_everything(handler: Any, user: Any) -> list[Identity]:
     """Stop all that a person has, and return what there is to be moved to the trash."""
-    with friendly_errors(lambda error: _refuse(user, str(error))):
+    with friendly_errors(lambda error: _refuse(user, explain(error))):
         await _list_running(
             user
         )  # first: where nobody can tell what runs, nothing is stopped either
     stopped = list(user.spawners)
     await asyncio.gather(*(_stop_server(handler, user, name) for name in stopped))
-    with friendly_errors(lambda error: _refuse(user, str(error))):
+    with friendly_errors(lambda error: _refuse(user, explain(error))):
         running = await _list_running(user)
         if stuck := [
             workspace.name for workspace in running if workspace.identity.server in stopped
         ]:
-            raise _refuse(user, f"{', '.join(stuck)} does not stop.")
+            raise _refuse(user, Text("%(stuck)s does not stop.", stuck=", ".join(stuck)))
         if running:
             await _remove_strays(user, {workspace.name for workspace in running})
         identities = await _list_identities(user)
@@ -137,7 +146,7 @@ async def _remove_strays(user: Any, names: set[str]) -> None:
         if resource.kind is Kind.WORKSPACE and resource.name in names:
             await backend.remove(resource)
     if left := await _list_running(user):
-        raise _refuse(user, f"{left[0].name} does not stop.")
+        raise _refuse(user, Text("%(name)s does not stop.", name=left[0].name))
 
 
 async def _stop_server(handler: Any, user: Any, server_name: str) -> None:
@@ -149,17 +158,24 @@ async def _stop_server(handler: Any, user: Any, server_name: str) -> None:
     if spawner is not None and spawner.active:
         await _stop(handler, user, server_name)
     if spawner is not None and _find_backend(user) is None and await spawner.poll() is None:
-        raise _refuse(user, f"{spawner._log_name} does not stop.")
+        raise _refuse(user, Text("%(workspace)s does not stop.", workspace=spawner._log_name))
 
 
 async def _stop(handler: Any, user: Any, server_name: str) -> None:
     spawner = user.spawners[server_name]
     if spawner.pending:
-        raise _refuse(user, f"{spawner._log_name} is busy ({spawner.pending}).")
+        raise _refuse(
+            user,
+            Text(
+                "%(workspace)s is busy (%(pending)s).",
+                workspace=spawner._log_name,
+                pending=spawner.pending,
+            ),
+        )
     stopping = await handler.stop_single_user(user, server_name)
     await asyncio.wait({stopping}, timeout=STOP_SECONDS)
     if not stopping.done():
-        raise _refuse(user, f"{spawner._log_name} is still stopping.")
+        raise _refuse(user, Text("%(workspace)s is still stopping.", workspace=spawner._log_name))
 
 
 def _find_backend(user: Any) -> Backend | None:
@@ -196,5 +212,9 @@ async def _wait_until(is_done: Callable[[], bool], seconds: float) -> None:
 def _refuse(user: Any, reason: str) -> web.HTTPError:
     return web.HTTPError(
         503,
-        f"{user.name!r} is not deleted, and nothing of theirs is: {reason} Try again in a minute.",
+        Text(
+            "%(name)s is not deleted, and nothing of theirs is: %(reason)s Try again in a minute.",
+            name=repr(user.name),
+            reason=reason,
+        ),
     )

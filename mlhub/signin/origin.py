@@ -12,6 +12,7 @@ from tornado import web
 
 from mlhub import errors
 from mlhub.errors import CapacityError, TooManyAttemptsError
+from mlhub.texts import explain
 
 # One subscriber has a whole network of this size, so an address more is no other source.
 IPV6_PREFIX = 64
@@ -69,4 +70,4 @@ def friendly_errors() -> AbstractContextManager[None]:
 
 def _make_later(error: CapacityError | TooManyAttemptsError) -> LaterError:
     wait = error.wait if isinstance(error, TooManyAttemptsError) else BUSY_SECONDS
-    return LaterError(error.status_code, str(error), wait)
+    return LaterError(error.status_code, explain(error), wait)

@@ -21,6 +21,7 @@ from tornado import web
 
 from mlhub.signin.authorization import is_authorized
 from mlhub.signin.departure import end_start, remove_person
+from mlhub.texts import Text
 from mlhub.workspaces.removal import end_workspace, remove_workspace
 from mlhub.workspaces.server_names import NamedServers
 from mlhub.workspaces.start import PolicyEnforcement
@@ -45,9 +46,12 @@ class PersonHandler(UserAPIHandler):
         ):
             raise web.HTTPError(
                 400,
-                f"{user.name!r} cannot be renamed: workspaces, files and SSH addresses carry that"
-                " name, and whoever took it next would find them. Add the new name as another"
-                " person, move the files there, and delete this one.",
+                Text(
+                    "%(name)s cannot be renamed: workspaces, files and SSH addresses carry"
+                    " that name, and whoever took it next would find them. Add the new name"
+                    " as another person, move the files there, and delete this one.",
+                    name=repr(user.name),
+                ),
             )
         # JupyterHub sets a name that stays to nothing.
         self.request.body = json.dumps(
@@ -62,7 +66,7 @@ class PersonHandler(UserAPIHandler):
         if user is None:
             raise web.HTTPError(404)
         if user.name == self.current_user.name:
-            raise web.HTTPError(400, "Cannot delete yourself!")
+            raise web.HTTPError(400, Text("Cannot delete yourself!"))
         await remove_person(self, user)
         self.set_status(204)
 

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from mlhub.errors import SSHKeyError
 from mlhub.ssh.keys import KeyLimit, SshKey, SshKeys
 from mlhub.ssh.public_keys import parse_public_key
+from mlhub.texts import Text
 
 MAX_LINKS = 50
 GONE = "This link has expired or was used already. Ask whoever sent it for another one."
@@ -47,7 +48,12 @@ def make_link(db: Any, server: orm.Spawner, by: str, now: datetime, days: float)
     """Return the code of a new link; nobody can read it again. Raises ``SSHKeyError``."""
     db.query(KeyLink).filter(KeyLink.expires_at <= now).delete()
     if db.query(KeyLink).filter_by(spawner_id=server.id).count() >= MAX_LINKS:
-        raise SSHKeyError(f"There are {MAX_LINKS} links for this workspace. Take one back first.")
+        raise SSHKeyError(
+            Text(
+                "There are %(max_links)s links for this workspace. Take one back first.",
+                max_links=MAX_LINKS,
+            )
+        )
     code = secrets.token_urlsafe(32)
     until = now + timedelta(days=days)
     db.add(KeyLink(spawner_id=server.id, hashed=_hash(code), made_by=by, expires_at=until))

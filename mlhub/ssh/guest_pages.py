@@ -34,6 +34,7 @@ from mlhub.ssh.guest_keys import (
     use_link,
 )
 from mlhub.ssh.handlers import SshMixin
+from mlhub.texts import Text, explain
 from mlhub.web.pages import AccountPage
 
 MOST_DAYS = 30
@@ -54,19 +55,19 @@ class HandOutPage(SshMixin, AccountPage):
         try:
             values = self._act(spawner)
         except MLHubError as error:
-            values = {"message": str(error), "status": error.status_code}
+            values = {"message": explain(error), "status": error.status_code}
         await self._show(spawner, **values)
 
     def _find(self, user_name: str, server_name: str) -> Any:
         # Whoever holds such a key is the owner inside the workspace, as with a password.
         if not self.current_user.admin:
-            raise web.HTTPError(403, "Only an administrator may hand out workspaces by SSH.")
+            raise web.HTTPError(403, Text("Only an administrator may hand out workspaces by SSH."))
         owner: Any = self.find_user(user_name)
         if owner is None or server_name not in owner.orm_spawners:
-            raise web.HTTPError(404, "There is no such workspace.")
+            raise web.HTTPError(404, Text("There is no such workspace."))
         spawner = owner.get_spawner(server_name)
         if find_ssh(spawner) is None or not has_ssh(spawner):
-            raise web.HTTPError(404, "This workspace is not entered by SSH.")
+            raise web.HTTPError(404, Text("This workspace is not entered by SSH."))
         return spawner
 
     def _act(self, spawner: Any) -> dict[str, Any]:
@@ -81,18 +82,18 @@ class HandOutPage(SshMixin, AccountPage):
                 self.add_key(spawner.user, name, text)
             else:
                 add_limited(self.db, row, name, text, now)
-            return {"message": "The key is registered.", "alert": "success"}
+            return {"message": Text("The key is registered."), "alert": "success"}
         number = self.field("number")
         if not (number.isascii() and number.isdecimal() and len(number) < 10):
-            raise SSHKeyError("There is no such key or link.")
+            raise SSHKeyError(Text("There is no such key or link."))
         if action == "unlink":
             remove_link(self.db, row, int(number))
-            return {"message": "The link is taken back.", "alert": "success"}
+            return {"message": Text("The link is taken back."), "alert": "success"}
         known = {key.id for key in list_limited(self.db, row)}
         if action != "remove" or int(number) not in known:
-            raise SSHKeyError("There is no such key. It may have been removed already.")
+            raise SSHKeyError(Text("There is no such key. It may have been removed already."))
         self.remove_key(spawner.user, int(number))
-        return {"message": "The key is removed; its sessions end.", "alert": "success"}
+        return {"message": Text("The key is removed; its sessions end."), "alert": "success"}
 
     def _read_days(self) -> float:
         text = self.field("days").strip() or "3"
@@ -101,7 +102,13 @@ class HandOutPage(SshMixin, AccountPage):
         except ValueError:
             days = 0.0
         if not 0 < days <= MOST_DAYS:
-            raise SSHKeyError(f"{text[:40]!r} is no number of days from 0.01 to {MOST_DAYS}.")
+            raise SSHKeyError(
+                Text(
+                    "%(text)s is no number of days from 0.01 to %(most_days)s.",
+                    text=repr(text[:40]),
+                    most_days=MOST_DAYS,
+                )
+            )
         return days
 
     async def _show(self, spawner: Any, message: str = "", **values: Any) -> None:
@@ -140,12 +147,12 @@ class RegisterPage(SshMixin, AccountPage):
             site = self.make_site()
             key = use_link(self.db, code, self.field("name"), self.field("key"), now)
         except MLHubError as error:
-            await self._show(code, str(error), status=error.status_code)
+            await self._show(code, explain(error), status=error.status_code)
             return
         self.log.info("The SSH key %s of a link opens %s/%s.", key.fingerprint, owner, server)
         await self.show(
             "ssh-key.html",
-            "Your key is registered.",
+            Text("Your key is registered."),
             alert="success",
             command=f"ssh {make_alias(owner, server, site.suffix)}",
             config=make_pasteable_config(site, self.product.mlhub_resources_dir),
@@ -155,7 +162,7 @@ class RegisterPage(SshMixin, AccountPage):
         try:
             row = find_link(self.db, code, utcnow(with_tz=False)).spawner
         except MLHubError as error:
-            await self.show("ssh-key.html", str(error), alert="warning", status=410)
+            await self.show("ssh-key.html", explain(error), alert="warning", status=410)
             return
         title = (row.display_name or row.name) if row.name else ""
         await self.show(

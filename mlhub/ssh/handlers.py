@@ -15,6 +15,7 @@ from mlhub.ssh.alias import is_host, list_suffixes
 from mlhub.ssh.client_setup import Site
 from mlhub.ssh.keys import SshKey, SshKeys
 from mlhub.ssh.public_keys import parse_public_key
+from mlhub.texts import Text
 from mlhub.web.handlers import MLHubAPIHandler
 
 _HOST = re.compile(
@@ -54,7 +55,9 @@ class SshMixin:
     def remove_key(self, user: Any, key_id: int) -> None:
         """Remove a key and log who did it."""
         if not self.keys.remove(user, key_id):
-            raise web.HTTPError(404, "There is no such key. It may have been removed already.")
+            raise web.HTTPError(
+                404, Text("There is no such key. It may have been removed already.")
+            )
         self.log.info(
             "%r: removed the SSH key %s of %r.", self.current_user.name, key_id, user.name
         )
@@ -68,11 +71,13 @@ class SshMixin:
             authority = (self.product.data_volume_container / "ssh" / "ca.pub").read_text()
         except OSError:
             raise BackendError(
-                "SSH is not ready on this hub. Ask your administrator whether START_SSH is on."
+                Text(
+                    "SSH is not ready on this hub. Ask your administrator whether START_SSH is on."
+                )
             ) from None
         found_host, found_port = self._find_bastion()
         if port and not (port.isascii() and port.isdecimal()):
-            raise OptionsError("The port is not a number.")
+            raise OptionsError(Text("The port is not a number."))
         suffix = list_suffixes(self.product.hub_name, self.product.host_names)[0]
         return Site(host or found_host, int(port) if port else found_port, suffix, authority)
 
@@ -102,7 +107,7 @@ class SshAPIHandler(SshMixin, MLHubAPIHandler):
         """Return who has a name; raise 404 where nobody does."""
         person = self.find_user(user_name)
         if person is None:
-            raise web.HTTPError(404, "There is no such user.")
+            raise web.HTTPError(404, Text("There is no such user."))
         return person
 
     def refuse_workspaces(self) -> None:
@@ -115,8 +120,10 @@ class SshAPIHandler(SshMixin, MLHubAPIHandler):
         ):
             raise web.HTTPError(
                 403,
-                "The token of a workspace cannot change SSH keys. Use the page of the hub, or a "
-                "token made there.",
+                Text(
+                    "The token of a workspace cannot change SSH keys. Use the page of the"
+                    " hub, or a token made there."
+                ),
             )
 
     def find_own_spawner(self) -> Any:
@@ -140,7 +147,9 @@ class SshAPIHandler(SshMixin, MLHubAPIHandler):
         """Return the spawner of the running workspace that asks; refuse everybody else."""
         spawner = self.find_own_spawner() if self.current_user else None
         if spawner is None:
-            raise web.HTTPError(403, "Only a running workspace may ask this, with its own token.")
+            raise web.HTTPError(
+                403, Text("Only a running workspace may ask this, with its own token.")
+            )
         return spawner
 
 

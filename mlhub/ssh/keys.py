@@ -21,6 +21,7 @@ from tornado.log import app_log
 
 from mlhub.errors import KeyTakenError, SSHKeyError
 from mlhub.ssh.public_keys import PublicKey
+from mlhub.texts import Text
 
 MAX_KEYS = 50
 MAX_NAME_CHARACTERS = 100
@@ -127,8 +128,11 @@ class SshKeys:
         name = name.strip() or key.comment or f"{key.kind} of {now:%Y-%m-%d}"
         if len(name) > MAX_NAME_CHARACTERS or not name.isprintable():
             raise SSHKeyError(
-                f"The name of a key is one line of at most {MAX_NAME_CHARACTERS} characters. Choose"
-                " another."
+                Text(
+                    "The name of a key is one line of at most %(max_name_characters)s"
+                    " characters. Choose another.",
+                    max_name_characters=MAX_NAME_CHARACTERS,
+                )
             )
         existing = self.find(key.fingerprint)
         if existing is not None:
@@ -149,8 +153,11 @@ class SshKeys:
         held = self._db.query(func.count(SshKey.id)).filter(SshKey.user_id == user.id)
         if held.scalar() >= MAX_KEYS:
             raise SSHKeyError(
-                f"There are {MAX_KEYS} keys already, which is the most that one person may have."
-                " Remove one first."
+                Text(
+                    "There are %(max_keys)s keys already, which is the most that one"
+                    " person may have. Remove one first.",
+                    max_keys=MAX_KEYS,
+                )
             )
 
     def remove(self, user: Any, key_id: int) -> bool:
@@ -187,10 +194,12 @@ def _describe(key: PublicKey) -> dict[str, Any]:
 
 def _make_taken_error(user: Any, existing: SshKey | None) -> KeyTakenError:
     if existing is not None and existing.user_id == user.id:
-        return KeyTakenError("This key is registered here already. There is nothing to do.")
+        return KeyTakenError(Text("This key is registered here already. There is nothing to do."))
     return KeyTakenError(
-        "This key is registered for another account of this hub. Make one of your own: ssh-keygen"
-        " -t ed25519"
+        Text(
+            "This key is registered for another account of this hub. Make one of"
+            " your own: ssh-keygen -t ed25519"
+        )
     )
 
 

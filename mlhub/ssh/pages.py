@@ -16,6 +16,7 @@ from mlhub.ssh.client_setup import (
     make_setup_command,
 )
 from mlhub.ssh.handlers import SshMixin
+from mlhub.texts import explain
 from mlhub.web.pages import AccountPage
 
 
@@ -34,7 +35,7 @@ class KeysPage(SshMixin, AccountPage):
             self.add_key(self.current_user, self.field("name"), self.field("key"))
         except MLHubError as error:
             await self.show_keys(
-                str(error), status=error.status_code, name=self.field("name")[:200]
+                explain(error), status=error.status_code, name=self.field("name")[:200]
             )
             return
         self.redirect(f"{self.hub.base_url}ssh-keys")
@@ -60,7 +61,7 @@ class KeysPage(SshMixin, AccountPage):
                 for spawner in open_ones
             ]
         except MLHubError as error:
-            unready = str(error)
+            unready = explain(error)
         values: dict[str, Any] = {
             "keys": self.keys.list(person),
             "setups": setups,

@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from mlhub.errors import PublicKeyError
+from mlhub.texts import Text
 
 MAX_TEXT_BYTES = 16 * 1024
 MAX_COMMENT_CHARACTERS = 100
@@ -80,7 +81,12 @@ def parse_public_key(text: str) -> PublicKey:
     if kind not in KINDS:
         raise PublicKeyError(_explain_kind(words))
     if len(words) < 2:
-        raise PublicKeyError(f"The text ends after {kind!r}. Copy the whole line of the .pub file.")
+        raise PublicKeyError(
+            Text(
+                "The text ends after %(kind)s. Copy the whole line of the .pub file.",
+                kind=repr(kind),
+            )
+        )
     blob = _decode(words[1])
     comment = words[2].strip() if len(words) > 2 else ""
     return PublicKey(
@@ -100,25 +106,32 @@ def make_fingerprint(blob: bytes) -> str:
 def _take_line(text: str) -> str:
     if len(text) > MAX_TEXT_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_TEXT_BYTES:
         raise PublicKeyError(
-            f"This is larger than {MAX_TEXT_BYTES // 1024} KiB, which no public key is. Paste the"
-            " one line of the .pub file."
+            Text(
+                "This is larger than %(max_text_bytes)s KiB, which no public key is."
+                " Paste the one line of the .pub file.",
+                max_text_bytes=MAX_TEXT_BYTES // 1024,
+            )
         )
     if "PRIVATE KEY" in text or "PuTTY-User-Key-File" in text:
         raise PublicKeyError(
-            "This is a private key, which must never leave your computer. It was not kept; paste"
-            " the one line of the file that ends in .pub."
+            Text(
+                "This is a private key, which must never leave your computer. It was"
+                " not kept; paste the one line of the file that ends in .pub."
+            )
         )
     if match := re.search("BEGIN (SSH2 |RSA |)PUBLIC KEY", text):
         raise PublicKeyError(_explain_format(match[1], text))
     line = text.removesuffix("\n").removesuffix("\r").strip(" ")
     if not line:
-        raise PublicKeyError("There is no key. Paste the one line of the .pub file.")
+        raise PublicKeyError(Text("There is no key. Paste the one line of the .pub file."))
     if len(line.splitlines()) > 1 or "\n" in line or "\r" in line:
         raise PublicKeyError(_explain_lines(line))
     if not line.isprintable():
         raise PublicKeyError(
-            "There are characters in the text that cannot be printed. Copy the line of the .pub"
-            " file again."
+            Text(
+                "There are characters in the text that cannot be printed. Copy the"
+                " line of the .pub file again."
+            )
         )
     return line
 
@@ -184,8 +197,10 @@ def _decode(text: str) -> bytes:
     # A text that is not what its bytes would be written as hides bits; ssh-keygen never writes one.
     if not blob or base64.b64encode(blob).decode() != text:
         raise PublicKeyError(
-            "The key's second word is not base64, or a part of it is missing. Copy the whole line"
-            " of the .pub file."
+            Text(
+                "The key's second word is not base64, or a part of it is missing. Copy"
+                " the whole line of the .pub file."
+            )
         )
     return blob
 
@@ -196,13 +211,17 @@ def _check_blob(kind: str, blob: bytes) -> int:
     begin = _write_string(kind)
     if not blob.startswith(begin):
         raise PublicKeyError(
-            "The key's type is not the one that its first word names. Copy the whole line of the"
-            " .pub file."
+            Text(
+                "The key's type is not the one that its first word names. Copy the"
+                " whole line of the .pub file."
+            )
         )
     if curve and not blob.startswith(begin + _write_string(curve)):
         raise PublicKeyError(
-            "The key's curve is not the one that its type names. Copy the whole line of the .pub"
-            " file."
+            Text(
+                "The key's curve is not the one that its type names. Copy the whole"
+                " line of the .pub file."
+            )
         )
     line = f"{kind} {base64.b64encode(blob).decode()}".encode()
     try:
@@ -222,13 +241,21 @@ def _check_rsa(key: RSAPublicKey) -> int:
         raise _explain_blob()
     if key.key_size < MIN_RSA_BITS:
         raise PublicKeyError(
-            f"This RSA key has {key.key_size} bits, fewer than {MIN_RSA_BITS}. Make a new one:"
-            " ssh-keygen -t ed25519"
+            Text(
+                "This RSA key has %(key_size)s bits, fewer than %(min_rsa_bits)s. Make"
+                " a new one: ssh-keygen -t ed25519",
+                key_size=key.key_size,
+                min_rsa_bits=MIN_RSA_BITS,
+            )
         )
     if key.key_size > MAX_RSA_BITS:
         raise PublicKeyError(
-            f"This RSA key has {key.key_size} bits, more than OpenSSH takes ({MAX_RSA_BITS}). Make"
-            " a new one: ssh-keygen -t ed25519"
+            Text(
+                "This RSA key has %(key_size)s bits, more than OpenSSH takes"
+                " (%(max_rsa_bits)s). Make a new one: ssh-keygen -t ed25519",
+                key_size=key.key_size,
+                max_rsa_bits=MAX_RSA_BITS,
+            )
         )
     return key.key_size
 
@@ -236,17 +263,24 @@ def _check_rsa(key: RSAPublicKey) -> int:
 def _explain_blob(error: Exception | None = None) -> PublicKeyError:
     if "unparsed data" in str(error):
         return PublicKeyError(
-            "There is something behind the key in its second word. Copy the line of the .pub file"
-            " again."
+            Text(
+                "There is something behind the key in its second word. Copy the line"
+                " of the .pub file again."
+            )
         )
     if "application" in str(error):
         return PublicKeyError(
-            "This key of a security key is for another application than SSH: its application does"
-            " not begin with 'ssh:'. Make a new one: ssh-keygen -t ed25519-sk"
+            Text(
+                "This key of a security key is for another application than SSH: its"
+                " application does not begin with 'ssh:'. Make a new one: ssh-keygen -t"
+                " ed25519-sk"
+            )
         )
     return PublicKeyError(
-        "The key is damaged: its numbers are not those of a key of its type. Copy the whole line of"
-        " the .pub file."
+        Text(
+            "The key is damaged: its numbers are not those of a key of its type."
+            " Copy the whole line of the .pub file."
+        )
     )
 
 

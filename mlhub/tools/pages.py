@@ -15,6 +15,7 @@ from jupyterhub.utils import url_escape_path, url_path_join
 from tornado import web
 
 from mlhub.ssh.access import may_access
+from mlhub.texts import Text
 from mlhub.tools.access import find_port_end, has_tools, is_web, list_relay_keys
 from mlhub.tools.ports import Found, name_ports
 from mlhub.tools.sessions import open_session
@@ -83,17 +84,21 @@ class PlacePage(MLHubHandler):
         place = read_place(address, self.base_url)
         place = place or read_web_place(address, self.base_url, self._is_web)
         if place is None:
-            raise web.HTTPError(404, "This address leads to no port of a workspace.")
+            raise web.HTTPError(404, Text("This address leads to no port of a workspace."))
         user: Any = self.find_user(place.user)
         if not await self.may_be_at(place, user):
             whose = f"“{place.server}” of {place.user}" if place.server else f"{place.user}'s"
             raise web.HTTPError(
                 403,
-                f"You may not enter this workspace ({whose}). Ask {place.user} to share it with"
-                " you, or an administrator.",
+                Text(
+                    "You may not enter this workspace (%(whose)s). Ask %(user)s to share"
+                    " it with you, or an administrator.",
+                    whose=whose,
+                    user=place.user,
+                ),
             )
         if user is None:
-            raise web.HTTPError(404, "There is no such workspace.")
+            raise web.HTTPError(404, Text("There is no such workspace."))
         return place, user
 
     async def may_be_at(self, place: Place, user: Any) -> bool:
@@ -117,7 +122,9 @@ class EnterPage(PlacePage):
         spawner = user.spawners.get(place.server)
         if spawner is not None and spawner.ready:
             if not is_web(spawner) and not has_tools(spawner):
-                raise web.HTTPError(403, "The ports of this workspace are closed by the site.")
+                raise web.HTTPError(
+                    403, Text("The ports of this workspace are closed by the site.")
+                )
             open_session(self, spawner)
             self.entered = (place.user, place.server)  # the record tells the owner
             port = read_port(place)
@@ -147,7 +154,7 @@ class PortsPage(PlacePage):
         spawner = user.spawners.get(place.server)
         is_running = spawner is not None and spawner.ready
         if is_running and not has_tools(spawner):
-            raise web.HTTPError(403, "The ports of this workspace are closed by the site.")
+            raise web.HTTPError(403, Text("The ports of this workspace are closed by the site."))
         found = await self._find_ports(spawner) if is_running else []
         self.set_header("Cache-Control", "no-store")
         page = await self.render_template(

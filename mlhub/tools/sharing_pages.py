@@ -8,12 +8,13 @@ from typing import Any
 
 from mlhub.errors import WorkspaceError
 from mlhub.quantities import parse_port
+from mlhub.texts import Text, explain
 from mlhub.tools.access import is_programs_own
 from mlhub.workspaces.port_sharing import PortShare, describe, give_port, may_share_ports, tell_port
 from mlhub.workspaces.sharing import read_until
 from mlhub.workspaces.sharing_pages import SharePage
 
-REFUSED = "This hub's policy does not let ports of this workspace be shared."
+REFUSED = Text("This hub's policy does not let ports of this workspace be shared.")
 
 
 def share_port(handler: Any, spawner: Any, port: Any, whom: Any, days: str) -> PortShare:
@@ -33,10 +34,16 @@ def read_shared_port(spawner: Any, port: Any) -> int:
     try:
         number = parse_port(port)
     except ValueError as error:
-        raise WorkspaceError(f"{str(port)[:40]!r} {error}") from None
+        raise WorkspaceError(
+            Text("%(port)s %(problem)s", port=repr(str(port)[:40]), problem=explain(error))
+        ) from None
     if not is_programs_own(spawner, number):
         raise WorkspaceError(
-            f"Port {number} is the workspace's own server or its SSH. Share the workspace instead."
+            Text(
+                "Port %(number)s is the workspace's own server or its SSH. Share the"
+                " workspace instead.",
+                number=number,
+            )
         )
     return number
 
@@ -48,7 +55,10 @@ class SharePortPage(SharePage):
         """Open it; return what the page says of it."""
         whom, port = self.find_whom(spawner), self.field("port").strip()
         share = share_port(self, spawner, port, whom, self.field("days"))
-        return {"message": f"{whom.name} reaches port {share.port} now.", "alert": "success"}
+        return {
+            "message": Text("%(name)s reaches port %(port)s now.", name=whom.name, port=share.port),
+            "alert": "success",
+        }
 
 
 HANDLERS: list[tuple[Any, ...]] = [

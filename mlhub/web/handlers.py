@@ -17,6 +17,7 @@ from tornado import web
 
 from mlhub.errors import MLHubError, friendly_errors
 from mlhub.options.model import FieldsError
+from mlhub.texts import Text, explain, translate
 
 MAX_BODY_BYTES = 64 * 1024
 
@@ -35,7 +36,13 @@ class MLHubHandler(BaseHandler):
         if len(self.request.body) > self.max_body_bytes:
             self.request.body_arguments.clear()
             self.request.arguments.clear()
-            raise web.HTTPError(413, f"The body is larger than {self.max_body_bytes // 1024} KiB.")
+            raise web.HTTPError(
+                413,
+                Text(
+                    "The body is larger than %(max_body_bytes)s KiB.",
+                    max_body_bytes=self.max_body_bytes // 1024,
+                ),
+            )
         await super().prepare()
 
     def _log(self) -> None:
@@ -54,7 +61,8 @@ class MLHubAPIHandler(MLHubHandler, APIHandler):
         body = self.get_json_body() or {}
         if not isinstance(body, dict) or set(body) - set(keys):
             raise web.HTTPError(
-                400, f"The body is not a JSON object with the keys {', '.join(keys)}."
+                400,
+                Text("The body is not a JSON object with the keys %(keys)s.", keys=", ".join(keys)),
             )
         return body
 
@@ -64,6 +72,14 @@ class MLHubAPIHandler(MLHubHandler, APIHandler):
         self.set_header("Content-Type", "application/json")
         self.write(json.dumps(model))
 
+    def write_error(self, status_code: int, **details: Any) -> None:
+        """Answer an error in the language of the page whose script asks."""
+        error = details.get("exc_info", (None, None, None))[1]
+        message = error.get_message() if isinstance(error, web.HTTPError) else None
+        if isinstance(message, Text):
+            error.jupyterhub_message = translate(message)
+        super().write_error(status_code, **details)
+
     def friendly_errors(self) -> AbstractContextManager[None]:
         """Answer our own errors with what is wrong, field by field where it is about fields."""
         return friendly_errors(self._answer_error)
@@ -71,11 +87,12 @@ class MLHubAPIHandler(MLHubHandler, APIHandler):
     def _answer_error(self, error: MLHubError) -> web.Finish:
         model: dict[str, Any] = {
             "status": error.status_code,
-            "message": str(error),
+            "message": translate(explain(error)),
             "error": error.id,
         }
         if isinstance(error, FieldsError):
-            model |= {"fields": error.fields, "rules": error.rules}
+            fields = {name: translate(text) for name, text in error.fields.items()}
+            model |= {"fields": fields, "rules": error.rules}
         if error.status_code >= 500:
             self.log.warning("%s", error.numbered)
         self.answer(model, error.status_code)

@@ -243,7 +243,9 @@ class GuardedApplication(web.Application):
     ) -> Any:
         """Return what answers a request: its handler, or a refusal."""
         # Handlers run in a task of their own, which begins with what is set here.
-        self.settings["mlhub_languages"].speak(request.headers.get("Accept-Language", ""))
+        # A program brings a token, and reads English; a page's script brings the page's cookie.
+        asked = "" if "Authorization" in request.headers else request.headers.get("Accept-Language")
+        self.settings["mlhub_languages"].speak(asked or "")
         domain = self.settings.get("domain", "") if self.settings.get("subdomain_host") else ""
         if is_on_workspace_host(request, domain) and not issubclass(
             target_class, PrefixRedirectHandler

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from jupyterhub.scopes import needs_scope
 from tornado import web
 
+from mlhub.texts import Text
 from mlhub.web.pages import AccountPage
 from mlhub.workspaces.removal import end_workspace, remove_workspace
 from mlhub.workspaces.start_pages import StartPage
@@ -30,11 +31,13 @@ class ActionPage(AccountPage, StartPage):
     @needs_scope("servers")
     async def _ask(self, user_name: str, server_name: str) -> None:
         user = self.find_owner(user_name, server_name)
-        row, whose = user.orm_spawners[server_name], f" of {user.name}"
-        what = f"“{row.display_name or row.name}”" if server_name else "the default workspace"
+        row = user.orm_spawners[server_name]
+        what = f"“{row.display_name or row.name}”" if server_name else Text("the default workspace")
+        if user.name != self.current_user.name:
+            what = Text("%(what)s of %(owner)s", what=what, owner=user.name)
         await self.show(
             "question.html",
-            question=f"{self.verb} {what}{whose if user.name != self.current_user.name else ''}?",
+            question=Text("%(verb)s %(what)s?", verb=self.verb, what=what),
             sentences=[self.consequence],
             action=self.request.path,
             verb=self.verb,
@@ -56,7 +59,7 @@ class ActionPage(AccountPage, StartPage):
         """Return whose a workspace is."""
         user: Any = self.find_user(user_name)
         if user is None or server_name not in user.orm_spawners:
-            raise web.HTTPError(404, "There is no such workspace.")
+            raise web.HTTPError(404, Text("There is no such workspace."))
         return user
 
     def find_way_back(self, user_name: str) -> str:
@@ -68,14 +71,16 @@ class ActionPage(AccountPage, StartPage):
 class StopPage(ActionPage):
     """Stop a workspace."""
 
-    verb = "Stop"
-    consequence = "What runs in it ends, notebooks' kernels too. Its files and options are kept."
+    verb = Text("Stop")
+    consequence = Text(
+        "What runs in it ends, notebooks' kernels too. Its files and options are kept."
+    )
 
 
 class RestartPage(ActionPage):
     """Stop a workspace, and start it as it was."""
 
-    verb = "Restart"
+    verb = Text("Restart")
     consequence = StopPage.consequence
 
     async def finish_action(self, user: Any, server_name: str, display_name: str) -> None:
@@ -88,10 +93,10 @@ class RestartPage(ActionPage):
 class DeletePage(ActionPage):
     """Delete a workspace."""
 
-    verb, style = "Delete", "danger"
-    consequence = (
-        "It is stopped, forgets its options, and its data moves to the trash. A default workspace"
-        " stays in the list, and its next start begins anew."
+    verb, style = Text("Delete"), "danger"
+    consequence = Text(
+        "It is stopped, forgets its options, and its data moves to the trash."
+        " A default workspace stays in the list, and its next start begins anew."
     )
 
     async def finish_action(self, user: Any, server_name: str, display_name: str) -> None:

@@ -30,7 +30,7 @@ from mlhub.policy.available import make_options_schema
 from mlhub.policy.decide import decide
 from mlhub.policy.expiry import remaining_seconds
 from mlhub.policy.model import Person
-from mlhub.texts import translate
+from mlhub.texts import Text, translate
 from mlhub.web.handlers import MLHubAPIHandler
 from mlhub.workspaces.display_name import change_display_name
 from mlhub.workspaces.extension import extend_workspace
@@ -49,20 +49,22 @@ class WorkspaceAPIHandler(MLHubAPIHandler):
         """Return the spawner of one server."""
         user = self.find_user(user_name)
         if user is None or server_name not in user.orm_spawners:
-            raise web.HTTPError(404, "There is no such workspace.")
+            raise web.HTTPError(404, Text("There is no such workspace."))
         return user.spawners[server_name]
 
     async def make_probe(self, user_name: str, server_name: str = "") -> Any:
         """Make a spawner to ask about the policy, as whoever sent this request."""
         user = self.find_user(user_name)
         if user is None:
-            raise web.HTTPError(404, "There is no such person.")
+            raise web.HTTPError(404, Text("There is no such person."))
         spawner = user.spawners[server_name] if server_name in user.orm_spawners else user.spawner
         if not isinstance(spawner, PolicyEnforcement):
             raise web.HTTPError(
                 404,
-                f"The site's own spawner class {type(spawner).__name__} knows no workspace "
-                "options.",
+                Text(
+                    "The site's own spawner class %(name)s knows no workspace options.",
+                    name=type(spawner).__name__,
+                ),
             )
         probe = await spawner.make_probe()
         probe.handler = self
@@ -151,7 +153,11 @@ class WorkspaceUpdateHandler(WorkspaceAPIHandler):
         spawner = self.find_spawner(user_name, server_name)
         if spawner.pending:
             raise web.HTTPError(
-                409, f"The workspace is busy ({spawner.pending}). Try again when that is done."
+                409,
+                Text(
+                    "The workspace is busy (%(pending)s). Try again when that is done.",
+                    pending=spawner.pending,
+                ),
             )
         with self.friendly_errors():
             await spawner.begin_update()

@@ -7,6 +7,7 @@ from typing import Any
 from jupyterhub.slugs import is_valid_display_name
 
 from mlhub.errors import OptionsError
+from mlhub.texts import Text
 
 MOST_CHARACTERS = 60
 
@@ -18,13 +19,22 @@ def change_display_name(handler: Any, row: Any, typed: Any) -> None:
     """
     if not row.name:
         raise OptionsError(
-            "The default workspace is called so on every page. Only others have a name of their"
-            " own."
+            Text(
+                "The default workspace is called so on every page. Only others have a"
+                " name of their own."
+            )
         )
     name = " ".join(typed.split()) if isinstance(typed, str) else None
     if name is None or len(name) > MOST_CHARACTERS:
-        raise OptionsError(f"A workspace's name is a text of at most {MOST_CHARACTERS} characters.")
+        raise OptionsError(
+            Text(
+                "A workspace's name is a text of at most %(most_characters)s characters.",
+                most_characters=MOST_CHARACTERS,
+            )
+        )
     if name and not is_valid_display_name(name):
-        raise OptionsError(f"{name!r} has characters that cannot be seen. Leave them out.")
+        raise OptionsError(
+            Text("%(name)s has characters that cannot be seen. Leave them out.", name=repr(name))
+        )
     row.display_name = name or row.name
     handler.db.commit()

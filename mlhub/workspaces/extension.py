@@ -17,6 +17,7 @@ from tornado import web
 from mlhub.errors import MLHubError
 from mlhub.options.model import FieldsError
 from mlhub.policy.expiry import describe_remaining, remaining_seconds
+from mlhub.texts import Text, explain
 from mlhub.web.pages import AccountPage
 from mlhub.workspaces.spawner import find_workspace
 
@@ -95,7 +96,7 @@ class ExtendPage(AccountPage):
             await extend_workspace(self, spawner, await self._make_probe(spawner), days)
         except MLHubError as error:
             fields = error.fields if isinstance(error, FieldsError) else {}
-            sentence = fields.get("days_to_live", str(error))  # there is one field only
+            sentence = fields.get("days_to_live", explain(error))  # there is one field only
             await self.show_form(server, sentence, status=error.status_code, days=days[:20])
             return
         self.redirect(f"{self.hub.base_url}home")
@@ -123,10 +124,10 @@ class ExtendPage(AccountPage):
     def _find_spawner(self, server: str) -> Any:
         user = self.current_user
         if server not in user.orm_spawners:
-            raise web.HTTPError(404, "There is no such workspace.")
+            raise web.HTTPError(404, Text("There is no such workspace."))
         spawner = user.get_spawner(server)
         if find_workspace(spawner) is None:
-            raise web.HTTPError(404, "The site's own spawner class knows no expiry.")
+            raise web.HTTPError(404, Text("The site's own spawner class knows no expiry."))
         return spawner
 
     async def _make_probe(self, spawner: Any) -> Any:

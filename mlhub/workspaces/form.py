@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from mlhub import quantities as values
 from mlhub.options.gpus import MAX_CHECKBOXES
 from mlhub.options.image import IMAGE, find_image
-from mlhub.options.model import OPTIONS
+from mlhub.options.model import OPTIONS, drop_name
 from mlhub.options.option import Entry, Option
 from mlhub.policy.available import AvailableOption, AvailableOptions
 from mlhub.policy.usage import Bar
-from mlhub.texts import Text, join
+from mlhub.texts import Text, join, translate
 from mlhub.workspaces.form_input import OTHER_IMAGE
 
 MAX_CARDS = 6
@@ -146,7 +146,8 @@ def _place_errors(
         if name == "custom_image" and not typed.get(name):
             sentence = Text("Name an image, or choose one of the list.")
         elif name in OPTIONS or name == "custom_image":
-            rest = sentence.removeprefix(f"{name}=").removeprefix(f"{name} ")
+            # Translated here: in each language a sentence begins with the option's name.
+            rest = drop_name(name, translate(sentence))
             sentence = rest[:1].upper() + rest[1:]
         placed.setdefault(where, sentence)
     return placed

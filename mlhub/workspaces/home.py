@@ -19,13 +19,13 @@ from tornado import web
 from mlhub.errors import MLHubError
 from mlhub.options.amount import describe_size
 from mlhub.options.image import find_image
-from mlhub.options.model import OPTIONS, FieldsError, WorkspaceOptions
+from mlhub.options.model import OPTIONS, FieldsError, WorkspaceOptions, drop_name
 from mlhub.policy.decide import decide
 from mlhub.policy.expiry import describe_remaining, remaining_seconds
 from mlhub.policy.quota import Reservation
 from mlhub.policy.usage import Bar
 from mlhub.quantities import format_number
-from mlhub.texts import Text, join
+from mlhub.texts import Text, explain, join, translate
 from mlhub.web.handlers import MLHubAPIHandler
 from mlhub.workspaces.published import link_apps, list_ports_and_apps
 from mlhub.workspaces.server_names import is_slug, suggest_name
@@ -177,12 +177,14 @@ async def look_at_totals(workspace: Any, name: str) -> tuple[str, tuple[Bar, ...
 def tell(error: MLHubError) -> str:
     """Write an error for people: options by their labels, and no rule."""
     if not isinstance(error, FieldsError):
-        return str(error)
+        return explain(error)
     sentences = []
-    for name, sentence in error.fields.items():
-        rest = sentence.removeprefix(f"{name}=").removeprefix(f"{name} ")
+    for name, each in error.fields.items():
+        sentence = translate(each)
+        rest = drop_name(name, sentence)
         is_about = rest != sentence and name in OPTIONS
-        sentences.append(f"{OPTIONS[name].label}: {rest}" if is_about else sentence)
+        label = translate(Text(OPTIONS[name].label)) if is_about else ""
+        sentences.append(f"{label}: {rest}" if is_about else sentence)
     return " ".join(sentences)
 
 
@@ -254,7 +256,7 @@ class CardHandler(MLHubAPIHandler):
         """Send ``{"html": …}``; a page of its own would not be given to a script."""
         user = self.find_user(user_name)
         if user is None or server_name not in user.orm_spawners:
-            raise web.HTTPError(404, "There is no such workspace.")
+            raise web.HTTPError(404, Text("There is no such workspace."))
         card = await make_card(user, user.get_spawner(server_name))
         allowed = self.allow_named_servers
         page = await self.render_template("card.html", card=card, allow_named_servers=allowed)

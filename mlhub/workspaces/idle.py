@@ -20,6 +20,7 @@ from mlhub.policy.expiry import describe_remaining
 from mlhub.policy.idle import IdleLimits, PlannedStop, plan_stop
 from mlhub.policy.model import Person, SitePolicy, SpawnerDefaults, resolve_settings
 from mlhub.settings import Settings
+from mlhub.texts import Text
 from mlhub.web.pages import AccountPage
 from mlhub.workspaces.spawner import find_workspace, make_nobodys
 
@@ -109,7 +110,7 @@ class KeepPage(AccountPage):
         """Count this as use."""
         user, server = self.current_user, self.field("server")
         if server not in user.orm_spawners:
-            raise web.HTTPError(404, "There is no such workspace.")
+            raise web.HTTPError(404, Text("There is no such workspace."))
         spawner = user.spawners.get(server)
         if spawner is not None and spawner.ready:
             note_use(spawner)

@@ -18,6 +18,7 @@ from mlhub.options.images import (
     find_image_settings,
     lay_over,
 )
+from mlhub.texts import Text
 from mlhub.workspaces.hub_state import Site
 
 # Traits that differ between images; what is known of one says them where the site does not.
@@ -59,9 +60,12 @@ class ImageMixin(_Base):
         if self.is_web:
             if not Site.proxy_is_told:
                 raise ImageError(
-                    f"The image {self.image!r} asks nobody who is there, and this hub's proxy"
-                    " (c.JupyterHub.proxy_class) would lead everybody to it. Remove that line of"
-                    " the configuration, or choose another image."
+                    Text(
+                        "The image %(image)s asks nobody who is there, and this hub's proxy"
+                        " (c.JupyterHub.proxy_class) would lead everybody to it. Remove that"
+                        " line of the configuration, or choose another image.",
+                        image=repr(self.image),
+                    )
                 )
             # What the site says of all images, it says of Jupyter.
             self.cmd = list(settings.cmd) if settings.cmd else None

@@ -15,7 +15,7 @@ from mlhub.errors import MLHubError
 from mlhub.options.amount import UNLIMITED
 from mlhub.options.model import OPTIONS
 from mlhub.policy.expiry import describe_remaining, remaining_seconds
-from mlhub.texts import Text
+from mlhub.texts import Text, explain
 from mlhub.web.pages import AccountPage
 from mlhub.workspaces.display_name import change_display_name
 from mlhub.workspaces.sealing import is_sealed
@@ -44,7 +44,7 @@ class InfoPage(AccountPage):
         try:
             change_display_name(self, spawner.orm_spawner, typed)
         except MLHubError as error:
-            values = {"message": str(error), "status": error.status_code, "typed": typed[:255]}
+            values = {"message": explain(error), "status": error.status_code, "typed": typed[:255]}
             await self._show(user_name=user_name, server_name=server_name, **values)
             return
         self.redirect(self.request.path)
@@ -52,7 +52,7 @@ class InfoPage(AccountPage):
     def _find(self, user_name: str, server_name: str) -> Any:
         owner = self.find_user(user_name)
         if owner is None or server_name not in owner.orm_spawners:
-            raise web.HTTPError(404, "There is no such workspace.")
+            raise web.HTTPError(404, Text("There is no such workspace."))
         return owner.get_spawner(server_name)
 
     @needs_scope("read:servers")
@@ -94,7 +94,7 @@ async def _describe_image(workspace: Any) -> dict[str, Any]:
     try:
         found: dict[str, Any] = await workspace.describe_image()
     except MLHubError as error:  # the place does not answer; the rest is known here
-        return {"reference": workspace.image, "trouble": str(error)}
+        return {"reference": workspace.image, "trouble": explain(error)}
     return found
 
 

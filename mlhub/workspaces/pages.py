@@ -18,6 +18,7 @@ from tornado import web
 from tornado.httputil import url_concat
 
 from mlhub.options.model import WorkspaceOptions
+from mlhub.texts import Text
 from mlhub.workspaces.server_names import NamedServers
 from mlhub.workspaces.start import PolicyEnforcement
 
@@ -64,8 +65,10 @@ class SpawnFormHandler(NamedServers, SpawnHandler):
         except UnicodeDecodeError:
             raise web.HTTPError(
                 400,
-                "The form holds something that is no UTF-8 text. Load the page again and type it"
-                " anew.",
+                Text(
+                    "The form holds something that is no UTF-8 text. Load the page again"
+                    " and type it anew."
+                ),
             ) from None
         user: Any = self.find_user(user_name)
         is_known = user is None or server_name in user.orm_spawners
@@ -115,8 +118,10 @@ class SpawnFormHandler(NamedServers, SpawnHandler):
         if options is None and self.sent_fields:
             raise web.HTTPError(
                 400,
-                "There is nothing to choose for this workspace. Open the address without its"
-                " options.",
+                Text(
+                    "There is nothing to choose for this workspace. Open the address"
+                    " without its options."
+                ),
             )
         return await super()._wrap_spawn_single_user(
             user, server_name, display_name, spawner, pending_url, options

@@ -20,6 +20,7 @@ from sqlalchemy import DateTime, ForeignKey, Integer, Unicode, event, or_
 from sqlalchemy.orm import Mapped, mapped_column, object_session, relationship
 
 from mlhub.errors import MLHubError, WorkspaceError
+from mlhub.texts import Text
 from mlhub.workspaces.spawner import find_workspace
 from mlhub.workspaces.tools import find_declared, may_have_tools
 
@@ -117,15 +118,18 @@ def give_port(
     Raises ``WorkspaceError`` where the workspace is theirs, or has ``MOST_SHARES`` already.
     """
     if whom is server.user:
-        raise WorkspaceError("This workspace is theirs already.")
+        raise WorkspaceError(Text("This workspace is theirs already."))
     rows = db.query(PortShare).filter_by(spawner_id=server.id)
     key = {"user_id" if isinstance(whom, orm.User) else "group_id": whom.id}
     row: PortShare | None = rows.filter_by(port=port, **key).first()
     if row is None:
         if rows.count() >= MOST_SHARES:
             raise WorkspaceError(
-                f"Ports of this workspace are shared {MOST_SHARES} times. Take one back, or share"
-                " with a group."
+                Text(
+                    "Ports of this workspace are shared %(most_shares)s times. Take one"
+                    " back, or share with a group.",
+                    most_shares=MOST_SHARES,
+                )
             )
         row = PortShare(spawner_id=server.id, port=port, **key)
         db.add(row)

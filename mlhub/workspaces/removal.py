@@ -8,6 +8,8 @@ from typing import Any
 from jupyterhub.utils import maybe_future
 from tornado import web
 
+from mlhub.texts import Text
+
 STOP_SECONDS = 60.0
 
 
@@ -16,13 +18,19 @@ async def end_workspace(handler: Any, user: Any, server_name: str) -> None:
     spawner = user.spawners[server_name]
     if spawner.pending:
         raise web.HTTPError(
-            409, f"The workspace is busy ({spawner.pending}). Try again when that is done."
+            409,
+            Text(
+                "The workspace is busy (%(pending)s). Try again when that is done.",
+                pending=spawner.pending,
+            ),
         )
     if spawner.active and await spawner.poll_and_notify() is None:
         stopping = await handler.stop_single_user(user, server_name)
         await asyncio.wait({stopping}, timeout=STOP_SECONDS)
         if not stopping.done():
-            raise web.HTTPError(503, "The workspace is still stopping. Look again in a minute.")
+            raise web.HTTPError(
+                503, Text("The workspace is still stopping. Look again in a minute.")
+            )
         stopping.result()
 
 

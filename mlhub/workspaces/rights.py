@@ -21,6 +21,7 @@ from mlhub.policy.available import AvailableOptions, find_available_options
 from mlhub.policy.circumstances import Circumstances
 from mlhub.policy.model import Person, SpawnerDefaults
 from mlhub.quantities import format_size
+from mlhub.texts import Text, join
 from mlhub.workspaces.grant import Grant, StartAttempt, Traits, find_changes
 from mlhub.workspaces.hub_state import Site
 from mlhub.workspaces.measures import Measures
@@ -36,7 +37,7 @@ else:
 
 # Where JupyterHub has no secret of its own, what is sealed is opened by this process alone.
 PROCESS_SECRET = secrets.token_bytes(32)
-OWN_FIELD = "Administrators name a field of the site's own form in c.Spawner.extra_options."
+OWN_FIELD = Text("Administrators name a field of the site's own form in c.Spawner.extra_options.")
 DECIDED_TRAITS = ("image", "cpu_limit", "mem_limit")
 
 
@@ -114,7 +115,9 @@ class WorkspaceRights(Measures, _Base):
         """Get the newer image and have the next start take it; raise ``WorkspaceError`` where there
         is none.
         """
-        raise WorkspaceError(f"The image {self.image!r} has no newer version here.")
+        raise WorkspaceError(
+            Text("The image %(image)s has no newer version here.", image=repr(self.image))
+        )
 
     def list_images(self) -> list[str]:
         """List the images that the site's configuration names, the default one first."""
@@ -236,7 +239,7 @@ class WorkspaceRights(Measures, _Base):
                 raise
             unknown = set(given) - set(WorkspaceOptions.model_fields)
             fields = {
-                name: f"{text} {OWN_FIELD}" if name in unknown else text
+                name: join(text, OWN_FIELD) if name in unknown else text
                 for name, text in error.fields.items()
             }
             raise FieldsError(fields, error.rules) from None

@@ -20,7 +20,7 @@ from mlhub.options.model import FieldsError
 from mlhub.options.schedule import Event, EventKind, Schedule, find_next
 from mlhub.policy.expiry import describe_remaining
 from mlhub.settings import Settings
-from mlhub.texts import Text
+from mlhub.texts import Text, explain
 from mlhub.web.pages import AccountPage
 from mlhub.workspaces.spawner import find_workspace, make_nobodys
 
@@ -121,7 +121,10 @@ def change_schedule(handler: Any, spawner: Any, wanted: Any) -> None:
     """
     if spawner.pending:
         raise WorkspaceBusyError(
-            f"The workspace is busy ({spawner.pending}). Try again when that is done."
+            Text(
+                "The workspace is busy (%(pending)s). Try again when that is done.",
+                pending=spawner.pending,
+            )
         )
     spawner.choose_schedule(wanted, spawner.site.clock())
     spawner.orm_spawner.state = spawner.get_state()
@@ -144,7 +147,7 @@ class SchedulePage(AccountPage):
             change_schedule(self, self._find_spawner(server), text)
         except MLHubError as error:
             fields = error.fields if isinstance(error, FieldsError) else {}
-            sentence = fields.get("schedule", str(error))  # there is one field only
+            sentence = fields.get("schedule", explain(error))  # there is one field only
             await self.show_form(server, sentence, status=error.status_code, typed=text[:120])
             return
         self.redirect(f"{self.hub.base_url}home")
@@ -169,10 +172,10 @@ class SchedulePage(AccountPage):
     def _find_spawner(self, server: str) -> Any:
         user = self.current_user
         if server not in user.orm_spawners:
-            raise web.HTTPError(404, "There is no such workspace.")
+            raise web.HTTPError(404, Text("There is no such workspace."))
         spawner = user.spawners[server]
         if find_workspace(spawner) is None:
-            raise web.HTTPError(404, "The site's own spawner class knows no schedule.")
+            raise web.HTTPError(404, Text("The site's own spawner class knows no schedule."))
         return spawner
 
 

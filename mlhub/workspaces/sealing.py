@@ -22,6 +22,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from mlhub.options.model import OPTIONS, FieldsError, is_nothing
+from mlhub.texts import Text
 
 PREFIX = "sealed:"
 SECRETS = tuple(name for name, option in OPTIONS.items() if option.is_secret)
@@ -66,8 +67,12 @@ class Seal:
             sealed = base64.urlsafe_b64decode(value.removeprefix(PREFIX))
             data = self._cipher.decrypt(sealed, [*self._workspace, name.encode()])
         except (InvalidTag, ValueError, binascii.Error):
-            sentence = f"{name} was kept for another workspace, or by a hub with another key."
-            raise FieldsError({name: f"{sentence} Type it again."}) from None
+            sentence = Text(
+                "%(name)s was kept for another workspace, or by a hub with another key. Type it"
+                " again.",
+                name=name,
+            )
+            raise FieldsError({name: sentence}) from None
         return json.loads(data)
 
 

@@ -18,6 +18,8 @@ from typing import Any
 from jupyterhub.slugs import is_valid_safe_slug
 from tornado import web
 
+from mlhub.texts import Text
+
 # The first words of addresses in Jupyter Server, JupyterLab, Notebook and nbclassic, and of the
 # extensions that most images bring (jupyter-server-proxy, jupyter-lsp, nbconvert, Voilà); `tools`
 # is where ml-workspace has its own.
@@ -77,10 +79,12 @@ def suggest_name(taken: Container[str]) -> str:
 def explain_server_name(name: str) -> str:
     """Say what is wrong with a new server's name."""
     if name in TAKEN:
-        return (
-            f"A workspace cannot be called {name!r}: that is the address of a page inside the"
-            " default workspace, which could not be reached any more. Choose another name, for"
-            f" example 'my-{name}'."
+        return Text(
+            "A workspace cannot be called %(name)s: that is the address of a page"
+            " inside the default workspace, which could not be reached any more."
+            " Choose another name, for example 'my-%(part)s'.",
+            name=repr(name),
+            part=name,
         )
     return ""
 

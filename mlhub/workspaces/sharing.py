@@ -24,6 +24,7 @@ from tornado import web
 
 from mlhub.errors import WorkspaceError
 from mlhub.quantities import parse_days
+from mlhub.texts import Text
 from mlhub.workspaces.port_sharing import PortShare, is_let, list_given_ports, may_share_ports
 
 MOST_DAYS = 365
@@ -88,9 +89,9 @@ def find_shareable(handler: Any, owner: str, server: str) -> Any:
     """Find the spawner of a workspace that whoever asks may share."""
     user = handler.find_user(owner)
     if user is None or server not in user.orm_spawners:
-        raise web.HTTPError(404, "There is no such workspace.")
+        raise web.HTTPError(404, Text("There is no such workspace."))
     if not can_share(handler, owner, server):
-        raise web.HTTPError(403, "Only its owner shares a workspace.")
+        raise web.HTTPError(403, Text("Only its owner shares a workspace."))
     return user.get_spawner(server)
 
 
@@ -146,7 +147,9 @@ def find_whom(handler: Any, spawner: Any, name: str, group: str) -> Any:
     """
     if group:
         if group not in list_groups(handler, spawner):
-            raise WorkspaceError(f"You cannot share with the group {group[:100]!r}.")
+            raise WorkspaceError(
+                Text("You cannot share with the group %(group)s.", group=repr(group[:100]))
+            )
         return orm.Group.find(handler.db, group)
     whom = orm.User.find(handler.db, handler.authenticator.normalize_username(name))
     if whom is None:
@@ -163,7 +166,13 @@ def read_until(text: str) -> datetime:
     except ValueError:
         days = math.nan
     if not 0 < days <= MOST_DAYS:
-        raise WorkspaceError(f"{text[:40]!r} is no number of days from 0.01 to {MOST_DAYS}.")
+        raise WorkspaceError(
+            Text(
+                "%(text)s is no number of days from 0.01 to %(most_days)s.",
+                text=repr(text[:40]),
+                most_days=MOST_DAYS,
+            )
+        )
     return utcnow(with_tz=False) + timedelta(days=days)
 
 
@@ -173,7 +182,7 @@ def give(db: Any, server: orm.Spawner, whom: Any, until: datetime) -> None:
     Raises ``WorkspaceError`` where it is theirs, or where it has ``MOST_SHARES`` already.
     """
     if whom is server.user:
-        raise WorkspaceError("This workspace is theirs already.")
+        raise WorkspaceError(Text("This workspace is theirs already."))
     _check_number(db, server)
     share = orm.Share.grant(db, server, whom)
     share.expires_at = until
@@ -209,7 +218,7 @@ def accept(db: Any, code: str, person: orm.User) -> orm.Share:
     """Let a person in by a link, as long as that is good. Raises ``WorkspaceError``."""
     link = find_link(db, code)
     if link.owner is person:
-        raise WorkspaceError("This workspace is yours.")
+        raise WorkspaceError(Text("This workspace is yours."))
     before = orm.Share.find(db, link.spawner, person)
     until = link.expires_at if before is None else before.expires_at
     share = link.exchange(person)
@@ -224,7 +233,7 @@ def find_link(db: Any, code: str) -> orm.ShareCode:
     link = orm.ShareCode.find(db, code=code) if code else None
     if link is None or link.expired:
         raise WorkspaceError(
-            "This link has expired or was taken back. Ask whoever sent it for another one."
+            Text("This link has expired or was taken back. Ask whoever sent it for another one.")
         )
     return link
 
@@ -248,6 +257,9 @@ async def _end_in_time(app: Any) -> None:
 def _check_number(db: Any, server: orm.Spawner) -> None:
     if len(list_given(db, server)) >= MOST_SHARES:
         raise WorkspaceError(
-            f"This workspace has {MOST_SHARES} shares and links. Take one back, or share it with a"
-            " group."
+            Text(
+                "This workspace has %(most_shares)s shares and links. Take one back,"
+                " or share it with a group.",
+                most_shares=MOST_SHARES,
+            )
         )

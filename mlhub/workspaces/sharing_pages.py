@@ -21,7 +21,7 @@ from jupyterhub.scopes import needs_scope
 from tornado import web
 
 from mlhub.errors import MLHubError, WorkspaceError
-from mlhub.texts import Text
+from mlhub.texts import Text, explain
 from mlhub.web.pages import AccountPage
 from mlhub.workspaces.port_sharing import (
     list_given_ports,
@@ -74,7 +74,11 @@ class SharePage(AccountPage):
         try:
             values = self.act(spawner)
         except MLHubError as error:
-            values = {"message": str(error), "status": error.status_code, "typed": self._typed()}
+            values = {
+                "message": explain(error),
+                "status": error.status_code,
+                "typed": self._typed(),
+            }
         await self._show(user_name=user_name, server_name=server_name, **values)
 
     def act(self, spawner: Any) -> dict[str, Any]:
@@ -84,7 +88,7 @@ class SharePage(AccountPage):
         until = read_until(self.field("days"))
         whom = self.find_whom(spawner)
         give(self.db, spawner.orm_spawner, whom, until)
-        return {"message": f"{whom.name} may enter now.", "alert": "success"}
+        return {"message": Text("%(name)s may enter now.", name=whom.name), "alert": "success"}
 
     def find_whom(self, spawner: Any) -> Any:
         """Find the person or the group that the form names."""
@@ -152,7 +156,11 @@ class UnsharePage(SharePage):
                 self.told = {"port": app.port, "app": app.title}
         elif is_number:
             name = take_back(self.db, row, kind, int(number))
-        said = f"{name} is out within seconds." if name else "It is taken back."
+        said = (
+            Text("%(name)s is out within seconds.", name=name)
+            if name
+            else Text("It is taken back.")
+        )
         return {"message": said, "alert": "success"}
 
 
@@ -171,7 +179,7 @@ class AcceptPage(AccountPage):
         try:
             share = accept(self.db, code, self.current_user.orm_user)
         except MLHubError as error:
-            await self.show("accept-share.html", str(error), status=error.status_code)
+            await self.show("accept-share.html", explain(error), status=error.status_code)
             return
         self.concerns = share.owner.name  # the record tells the owner
         spawner = self.users[share.owner.id].spawners[share.spawner.name]
@@ -182,7 +190,7 @@ class AcceptPage(AccountPage):
         try:
             link = find_link(self.db, code)
         except MLHubError as error:
-            await self.show("accept-share.html", str(error), alert="warning", status=410)
+            await self.show("accept-share.html", explain(error), alert="warning", status=410)
             return
         await self.show(
             "accept-share.html",

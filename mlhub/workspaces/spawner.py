@@ -20,6 +20,7 @@ from mlhub.identity import Identity
 from mlhub.options.images import DEFAULT_MOUNT_POINT
 from mlhub.policy.disk import DiskUse
 from mlhub.policy.expiry import LABEL_EXPIRES
+from mlhub.texts import Text
 from mlhub.workspaces.addresses import AddressMixin
 from mlhub.workspaces.belief import UNKNOWN_BELIEF_SECONDS
 from mlhub.workspaces.deletions import complete_deletion, forget_deletion, note_deletion
@@ -151,8 +152,9 @@ class WorkspaceSpawnerMixin(AddressMixin, ImageMixin, OptionsForm):
     def refuse_leaving(self) -> None:
         """Refuse to start anything for somebody who is being deleted."""
         if getattr(self.user, "is_leaving", False):
+            name = repr(self.user.name)
             raise WorkspaceError(
-                f"{self.user.name!r} is being deleted, so nothing is started for them."
+                Text("%(name)s is being deleted, so nothing is started for them.", name=name)
             )
 
     # what a backend implements

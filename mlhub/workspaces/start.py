@@ -28,10 +28,11 @@ from mlhub.policy.expiry import extend_expiry, limit_expiry, make_expiry, renew_
 from mlhub.policy.quota import Reservation
 from mlhub.policy.schedule import ValidSchedule, choose_schedule, find_schedule
 from mlhub.quantities import format_number, format_size
+from mlhub.texts import Text, change, explain, join
 from mlhub.workspaces.grant import Grant, RefusedStart
 from mlhub.workspaces.rights import WorkspaceRights
 
-FOR_ADMINISTRATORS = (
+FOR_ADMINISTRATORS = Text(
     "The hub's configuration keeps this workspace from starting. Tell your administrator:"
 )
 
@@ -256,15 +257,15 @@ class PolicyEnforcement(WorkspaceRights):
 
 def make_http_error(error: MLHubError) -> SpawnException:
     """Make the error whose sentence JupyterHub shows to the person."""
-    sentence = str(error)
+    sentence = explain(error)
     if isinstance(error, ConfigurationError):
         # Such as what a function of the site's says for each person: not theirs to mend.
-        sentence = f"{FOR_ADMINISTRATORS} {sentence}"
+        sentence = join(FOR_ADMINISTRATORS, sentence)
     exception = SpawnException(sentence, reason=type(error).__name__, status_code=error.status_code)
     # The "not running" page shows this attribute alone; people there have no use for rules, nor for
     # the id of what they can choose otherwise.
-    exception.jupyterhub_message = error.number(sentence)
+    exception.jupyterhub_message = change(sentence, error.number)
     if isinstance(error, OptionsError):
         fields = error.fields.values() if isinstance(error, FieldsError) else [sentence]
-        exception.jupyterhub_message = " ".join(fields)
+        exception.jupyterhub_message = join(*fields)
     return exception

@@ -15,6 +15,7 @@ from jupyterhub.utils import maybe_future, url_escape_path, url_path_join
 from tornado import web
 from tornado.httputil import url_concat
 
+from mlhub.texts import Text
 from mlhub.workspaces.home import HomeMixin
 from mlhub.workspaces.pages import SpawnFormHandler
 from mlhub.workspaces.server_names import make_server_name
@@ -32,7 +33,7 @@ class StartPage(SpawnFormHandler):
     async def _post(self, user_name: str, server_name: str, display_name: str) -> None:
         user: Any = self.find_user(user_name)
         if user is None:
-            raise web.HTTPError(404, "There is no such person.")
+            raise web.HTTPError(404, Text("There is no such person."))
         self._take_up(user_name, server_name)
         self.form_path = self.make_form_path(user_name, server_name)
         is_known = server_name in user.orm_spawners
@@ -92,15 +93,20 @@ class NewWorkspacePage(HomeMixin, StartPage):
     async def _explain(self, user: Any, server: str, typed: str) -> str:
         """Say what is wrong with the name of a new workspace."""
         if not typed:
-            return "Enter a name."
+            return Text("Enter a name.")
         if not server:
-            return f"“{typed}” has no letter or digit that can stand in an address. Add one."
+            return Text(
+                "“%(typed)s” has no letter or digit that can stand in an address. Add one.",
+                typed=typed,
+            )
         if server in user.orm_spawners:
-            return f"You have a workspace “{server}” already. Choose another name."
+            return Text(
+                "You have a workspace “%(server)s” already. Choose another name.", server=server
+            )
         try:
             await self._check_named_server_request(user, server, typed)
         except web.HTTPError as error:
-            return error.log_message or "This name cannot be taken."
+            return error.get_message() or Text("This name cannot be taken.")
         return ""
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from jupyterhub.user import User
 
 from mlhub.errors import BackendError
+from mlhub.texts import Text
 from mlhub.workspaces.start import PolicyEnforcement
 
 
@@ -30,7 +31,9 @@ async def stop_workspace(app: Any, user: Any, server: str, because: str = "") ->
         await user.stop(server)
     except Exception as error:
         reason = getattr(error, "log_message", None) or error
-        raise BackendError(f"The workspace does not stop: {reason}") from error
+        raise BackendError(
+            Text("The workspace does not stop: %(reason)s", reason=reason)
+        ) from error
     finally:
         spawner._stop_pending = False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections import defaultdict
 from pathlib import Path
 
@@ -75,4 +76,8 @@ def read_text(node: ast.expr) -> str:
         return "".join(read_text(part) for part in node.values)
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
         return read_text(node.left) + read_text(node.right)
+    if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("Text", "join"):
+        if node.func.id == "join":  # type: ignore[attr-defined]
+            return " ".join(map(read_text, node.args))
+        return re.sub(r"%\(\w+\)s", "…", read_text(node.args[0])).replace("%%", "%")
     return "…"

@@ -146,6 +146,52 @@ def test_the_rest_api_answers_in_english_whatever_a_program_prefers(hub):
     assert "Accept-Language" not in answer.headers.get("Vary", "")
 
 
+PAYLOAD = "<script>alert(1)</script>%s"
+
+
+def test_what_is_wrong_with_a_form_is_told_in_the_readers_language(hub, ann):
+    def send(path: str, language: str, **fields: str) -> requests.Response:
+        data = {"_xsrf": ann.xsrf("/hub/home"), **fields}
+        return ann.post(path, data=data, headers={"Accept-Language": language})
+
+    for path, fields, english, german in (
+        ("/hub/spawn", {"cpu_limit": PAYLOAD}, "is not a number", "ist keine Zahl"),
+        ("/hub/spawn", {"env": "PATH=x"}, "May not set PATH", "Darf PATH nicht setzen"),
+        ("/hub/new", {"name": ""}, "Enter a name.", "Geben Sie einen Namen ein."),
+        ("/hub/ssh-keys", {"key": "x"}, ".pub file", ".pub-Datei"),
+    ):
+        shown = {language: send(path, language, **fields).text for language in ("en", "de")}
+        assert english in shown["en"], path
+        assert german in shown["de"], path
+        assert english not in shown["de"], path
+        assert "<script>alert" not in shown["de"]
+        assert "<script>alert" not in shown["en"]
+
+
+def test_an_errors_page_and_the_answer_to_a_pages_script_are_german(ann):
+    page, told = "/hub/ssh-access/ann", "Only an administrator may hand out workspaces by SSH."
+    assert "Workspaces über SSH vergeben darf nur ein Administrator." in ask(ann, page, "de").text
+    assert told in ask(ann, page, "en").text
+    path, told = "/hub/api/users/ann/servers/none/card", "There is no such workspace."
+    script = ask(ann, path, "de")
+    assert (script.status_code, script.json()["message"]) == (
+        404,
+        "Diesen Workspace gibt es nicht.",
+    )
+    assert ask(ann, path, "en").json()["message"] == told
+
+
+def test_the_record_names_what_was_done_in_the_readers_language(hub, ann):
+    row = r'class="text-break">\s*(%s)\b'
+    ann.post(
+        "/hub/login", data={"username": "ann", "password": GOOD, "_xsrf": ann.xsrf("/hub/home")}
+    )
+    assert re.search(row % "Sign in", ask(ann, "/hub/record", "en").text)
+    german = ask(ann, "/hub/record", "de").text
+    assert re.search(row % "Anmelden", german)
+    assert not re.search(row % "Sign in", german)
+
+
 def test_a_sites_own_template_keeps_its_words_within_the_frame_of_the_readers_language(hub):
     for language, home in (("de", "Startseite"), ("en", "Home")):
         page = ask(hub.browser(), "/hub/no-such-page", language).text

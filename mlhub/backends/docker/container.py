@@ -18,6 +18,7 @@ from mlhub.backends.docker.limits import list_changes
 from mlhub.backends.readiness import quote_last_words, wait_until_ready
 from mlhub.errors import BackendError, ConfigurationError, NameTakenError, WorkspaceDiedError
 from mlhub.identity import Identity
+from mlhub.texts import Text
 from mlhub.workspaces.holder import Holder
 from mlhub.workspaces.port import Address
 
@@ -54,8 +55,11 @@ class Container:
         found: dict[str, Any] | None = await self.engine.find("inspect_container", self.name)
         if found is not None and not self.identity.owns(found["Config"].get("Labels")):
             raise NameTakenError(
-                f"A container named {self.name!r} exists already and does not belong to this "
-                "workspace. Ask your administrator to remove or rename it."
+                Text(
+                    "A container named %(name)s exists already and does not belong to this"
+                    " workspace. Ask your administrator to remove or rename it.",
+                    name=repr(self.name),
+                )
             )
         if (
             found is not None
@@ -155,8 +159,13 @@ class Container:
         except TimeoutError:
             words = await self._read_last_words(container_id)
             raise WorkspaceDiedError(
-                f"The workspace did not answer on port {address.port} within {timeout_seconds} "
-                f"seconds. {words}"
+                Text(
+                    "The workspace did not answer on port %(port)s within"
+                    " %(seconds)s seconds. %(words)s",
+                    port=address.port,
+                    seconds=timeout_seconds,
+                    words=words,
+                )
             ) from None
         if not lives:
             raise await self.make_death_error(container_id)
@@ -164,7 +173,10 @@ class Container:
     async def make_death_error(self, container_id: str) -> WorkspaceDiedError:
         """Make the error about a workspace that ended too early, with its last lines."""
         return WorkspaceDiedError(
-            f"The workspace ended before it answered. {await self._read_last_words(container_id)}"
+            Text(
+                "The workspace ended before it answered. %(words)s",
+                words=await self._read_last_words(container_id),
+            )
         )
 
     async def _take_name(self, act: Callable[[], Awaitable[Any]]) -> Any:
@@ -224,8 +236,10 @@ def read_address(container: dict[str, Any] | None, network: str, default_port: i
     host = pick_host(networks, network)
     if host is None:
         raise BackendError(
-            "The workspace's container has no address. Start it again; if that does not help, ask "
-            "your administrator to look at its networks."
+            Text(
+                "The workspace's container has no address. Start it again; if that"
+                " does not help, ask your administrator to look at its networks."
+            )
         )
     port = ((found.get("Config") or {}).get("Labels") or {}).get(LABEL_PORT, "")
     return Address(host, int(port) if port.isdecimal() else default_port)

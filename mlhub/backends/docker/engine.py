@@ -34,6 +34,7 @@ from mlhub.errors import (
     friendly_errors,
 )
 from mlhub.options.images import explain_missing_image
+from mlhub.texts import Text
 
 THREADS = 16
 # What these do must not come to pass after whoever asked was cancelled and has looked: what was
@@ -227,8 +228,10 @@ def make_error(error: Exception, address: str) -> MLHubError:
     text = str(error)
     if is_full(error):
         return CapacityError(
-            "The Docker host has no disk space left. Ask your administrator to free some "
-            "(`docker system df` shows what takes it)."
+            Text(
+                "The Docker host has no disk space left. Ask your administrator to"
+                " free some (`docker system df` shows what takes it)."
+            )
         )
     if isinstance(error, ImageNotFound):
         return ImageError(
@@ -265,7 +268,9 @@ def _make_refusal(error: APIError) -> MLHubError:
             "container toolkit there, or start without GPUs."
         )
     if re.search(r"cannot allocate memory|not enough memory", text, re.IGNORECASE):
-        return CapacityError(f"The Docker host has too little memory for this workspace ({text}).")
+        return CapacityError(
+            Text("The Docker host has too little memory for this workspace (%(text)s).", text=text)
+        )
     if re.search(
         r"executable file not found|exec format error|OCI runtime create failed.*exec", text
     ):

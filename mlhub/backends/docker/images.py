@@ -75,8 +75,11 @@ class WorkspaceImage:
         image = here or await self._find_here()
         if image is None and not self._may_pull:
             raise ImageError(
-                f"The image {self.reference!r} is not on the Docker host, and pulling is switched"
-                " off. Ask your administrator to pull it."
+                Text(
+                    "The image %(reference)s is not on the Docker host, and pulling is"
+                    " switched off. Ask your administrator to pull it.",
+                    reference=repr(self.reference),
+                )
             )
         if image is None:
             await self._check_disk()
@@ -114,21 +117,27 @@ class WorkspaceImage:
         """
         if found is None:
             raise WorkspaceError(
-                "This workspace has no container yet. Its first start takes the newest image that"
-                " is here."
+                Text(
+                    "This workspace has no container yet. Its first start takes the newest"
+                    " image that is here."
+                )
             )
         if keeps_data(found):
             raise WorkspaceError(
-                "This workspace keeps its files inside its container, because it was made without a"
-                " volume: with another image they would be lost. Copy the files out, delete the"
-                " workspace and make it anew."
+                Text(
+                    "This workspace keeps its files inside its container, because it was"
+                    " made without a volume: with another image they would be lost. Copy"
+                    " the files out, delete the workspace and make it anew."
+                )
             )
         await self._check_disk()
         image = await self.backend.updates.fetch(found, self._report_pull, self._may_pull)
         if image is None:
             raise WorkspaceError(
-                f"This workspace has the newest image already that {found['Config']['Image']!r}"
-                " stands for."
+                Text(
+                    "This workspace has the newest image already that %(image)s stands for.",
+                    image=repr(found["Config"]["Image"]),
+                )
             )
         await self.check(image, found["Config"]["Image"])
 

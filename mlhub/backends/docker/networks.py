@@ -26,6 +26,7 @@ from mlhub.backends.docker.hub_container import refuse_second_hub
 from mlhub.backends.docker.subnets import Pool, make_bridge_name, parse_gateway, read_route_table
 from mlhub.errors import CapacityError, NameTakenError
 from mlhub.identity import LABEL_ORIGIN, LABEL_SERVER, Identity
+from mlhub.texts import Text
 
 log = logging.getLogger(__name__)
 CREATE_ATTEMPTS = 50
@@ -214,13 +215,19 @@ class Networks:
                 return True
         if network is None:
             raise CapacityError(
-                f"No free subnet was found in MLHUB_NETWORK_POOL={self.pool}. Choose a pool that "
-                "nothing else on the Docker host uses."
+                Text(
+                    "No free subnet was found in MLHUB_NETWORK_POOL=%(pool)s. Choose a"
+                    " pool that nothing else on the Docker host uses.",
+                    pool=self.pool,
+                )
             )
         if not identity.owns_for_user(network.get("Labels")):
             raise NameTakenError(
-                f"A network named {identity.network!r} exists already and is not this user's. Ask "
-                "your administrator to remove or rename it."
+                Text(
+                    "A network named %(network)s exists already and is not this user's."
+                    " Ask your administrator to remove or rename it.",
+                    network=repr(identity.network),
+                )
             )
         return False
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from mlhub.errors import CapacityError, ImageError
 from mlhub.quantities import GIBIBYTE
+from mlhub.texts import Text
 
 LABEL_HUB_VERSION = "mlhub.jupyterhub_version"
 # Before 1.0 the single-user server asked the hub for API endpoints that are gone since JupyterHub
@@ -39,16 +40,24 @@ def check_image(
     runs = {ours[1], *_RUNS_TOO.get(ours[1], ())}
     if not platform and all((*ours, *theirs)) and (theirs[0] != ours[0] or theirs[1] not in runs):
         raise ImageError(
-            f"The image {reference!r} is made for {'/'.join(theirs)}, the Docker host is"
-            f" {'/'.join(ours)}. Choose another image, or one of its tags for this platform. Where"
-            " the host emulates it, an administrator says so: c.DockerSpawner.extra_create_kwargs"
-            f" = {{'platform': '{'/'.join(theirs)}'}}."
+            Text(
+                "The image %(reference)s is made for %(theirs)s, the Docker host is"
+                " %(ours)s. Choose another image, or one of its tags for this platform."
+                " Where the host emulates it, an administrator says so:"
+                " c.DockerSpawner.extra_create_kwargs = {'platform': '%(theirs)s'}.",
+                reference=repr(reference),
+                theirs="/".join(theirs),
+                ours="/".join(ours),
+            )
         )
     config = image.get("Config") or {}
     if not (command or config.get("Cmd") or config.get("Entrypoint")):
         raise ImageError(
-            f"The image {reference!r} says nothing about what to start. Name its command in"
-            " image_settings or in the image catalogue."
+            Text(
+                "The image %(reference)s says nothing about what to start. Name its"
+                " command in image_settings or in the image catalogue.",
+                reference=repr(reference),
+            )
         )
 
 
@@ -78,8 +87,13 @@ def judge_hub_version(version: str, ours: str, reference: str) -> str:
         return ""
     if int(version.partition(".")[0]) < OLDEST_MAJOR:
         raise ImageError(
-            f"The image {reference!r} brings jupyterhub-singleuser {version}, too old for this hub"
-            f" ({ours}). Choose a newer image."
+            Text(
+                "The image %(reference)s brings jupyterhub-singleuser %(version)s, too"
+                " old for this hub (%(ours)s). Choose a newer image.",
+                reference=repr(reference),
+                version=version,
+                ours=ours,
+            )
         )
     return (
         f"The image brings jupyterhub-singleuser {version}, the hub is {ours}: should it not work,"
@@ -91,9 +105,13 @@ def check_disk(free: int | None, minimum: int) -> None:
     """Refuse where less is free than the reserve; ``None`` is not known."""
     if free is not None and free < minimum:
         raise CapacityError(
-            f"The Docker host has {free / GIBIBYTE:.1f} GiB of disk left, and"
-            f" {minimum / GIBIBYTE:.1f} GiB are kept free (min_free_disk). Nothing new is created"
-            " before an administrator has freed some (`docker system df` shows what takes it)."
+            Text(
+                "The Docker host has %(free)s GiB of disk left, and %(minimum)s GiB"
+                " are kept free (min_free_disk). Nothing new is created before an"
+                " administrator has freed some (`docker system df` shows what takes it).",
+                free=f"{free / GIBIBYTE:.1f}",
+                minimum=f"{minimum / GIBIBYTE:.1f}",
+            )
         )
 
 

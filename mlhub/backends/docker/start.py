@@ -184,9 +184,12 @@ class Start:
             )
             return True
         raise OptionsError(
-            "This workspace keeps its files inside its container, because it was made without a"
-            " volume, and no container can take on other options: the files would be lost. Start it"
-            " with the options it was made with, or copy the files out and delete it first."
+            Text(
+                "This workspace keeps its files inside its container, because it was"
+                " made without a volume, and no container can take on other options:"
+                " the files would be lost. Start it with the options it was made with,"
+                " or copy the files out and delete it first."
+            )
         )
 
     async def _start_again(self, found: dict[str, Any], spec: ContainerSpec) -> bool:

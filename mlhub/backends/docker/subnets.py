@@ -16,6 +16,7 @@ from typing import Any
 from mlhub.backends.docker.engine import Engine
 from mlhub.errors import CapacityError
 from mlhub.identity import make_bridge_prefix
+from mlhub.texts import Text
 
 
 class Pool:
@@ -34,8 +35,11 @@ class Pool:
             subnet = find_free_subnet(self.pool, self.prefix, taken)
             if subnet is None:
                 raise CapacityError(
-                    f"All subnets of MLHUB_NETWORK_POOL={self.pool} are taken. Choose a larger "
-                    "pool or delete users that are gone."
+                    Text(
+                        "All subnets of MLHUB_NETWORK_POOL=%(pool)s are taken. Choose a larger"
+                        " pool or delete users that are gone.",
+                        pool=self.pool,
+                    )
                 )
             self._reserved.add(subnet)
             return subnet

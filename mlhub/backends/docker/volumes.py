@@ -42,6 +42,7 @@ from mlhub.backends.trash import (
 )
 from mlhub.errors import VolumeInUseError
 from mlhub.identity import LABEL_ORIGIN, LABEL_SERVER, LABEL_USER, Identity
+from mlhub.texts import Text
 from mlhub.workspaces.holder import LABEL_PERSON, Holder
 from mlhub.workspaces.port import Kind, Reason, Recipient, Resource
 
@@ -185,8 +186,11 @@ class DockerVolumes:
         for entry in mounting:
             if entry.get("State") in ("running", "paused", "restarting"):
                 raise VolumeInUseError(
-                    f"The volume {volume.name!r} is used by {entry['Names'][0].lstrip('/')!r},"
-                    " which runs. Stop it first."
+                    Text(
+                        "The volume %(name)s is used by %(container)s, which runs. Stop it first.",
+                        name=repr(volume.name),
+                        container=repr(entry["Names"][0].lstrip("/")),
+                    )
                 )
         for entry in mounting:
             if identity.owns(entry.get("Labels")):

@@ -14,6 +14,7 @@ from mlhub.errors import (
 )
 from mlhub.identity import Identity
 from mlhub.policy.disk import Taken
+from mlhub.texts import Text
 from mlhub.workspaces.holder import LABEL_PERSON
 
 
@@ -88,7 +89,10 @@ class FakeBackend(MemoryBackend):
         _check_image(image)
         if image == "fake/dies" or made_from in self._broken:
             raise WorkspaceDiedError(
-                "The workspace ended before it answered. Its last lines were:\nfake: cannot start"
+                Text(
+                    "The workspace ended before it answered. Its last lines were:\nfake:"
+                    " cannot start"
+                )
             )
         self.made_from[identity] = made_from
         servers = Servers(image, {**environment, "FAKE_VERSION": str(made_from[1])})
@@ -99,9 +103,12 @@ class FakeBackend(MemoryBackend):
 def _check_image(image: str) -> None:
     if image == "fake/missing":
         raise ImageError(
-            f"The image {image!r} cannot be pulled. Check its name and the registry's access."
+            Text(
+                "The image %(image)s cannot be pulled. Check its name and the registry's access.",
+                image=repr(image),
+            )
         )
     if image == "fake/full":
         raise CapacityError(
-            "The Docker host has no disk space left. Ask your administrator to free some."
+            Text("The Docker host has no disk space left. Ask your administrator to free some.")
         )

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlhub.errors import BackendError
+from mlhub.texts import Text
 from mlhub.workspaces.port import Address
 
 BANNER = b"SSH-2.0-fake\r\n"
@@ -44,7 +45,7 @@ class Servers:
     async def stop(self) -> None:
         """Listen no more, and end what is open."""
         if self.image == "fake/stuck":
-            raise BackendError("The workspace does not stop.")
+            raise BackendError(Text("The workspace does not stop."))
         while self._servers:
             self._servers.pop().close()
         for writer in self._open:

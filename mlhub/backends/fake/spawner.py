@@ -14,6 +14,7 @@ from mlhub.backends.memory import MemorySpawner
 from mlhub.backends.ssh import SshEntry
 from mlhub.errors import BackendError, WorkspaceError
 from mlhub.quantities import MEBIBYTE
+from mlhub.texts import Text
 from mlhub.workspaces.holder import LABEL_PERSON
 from mlhub.workspaces.measures import Use
 from mlhub.workspaces.port import Address, ImageInfo
@@ -80,14 +81,14 @@ class FakeSpawner(SshEntry, MemorySpawner):
         """Return where the SSH server answers; that of one image does not."""
         servers = self._find_servers()
         if self.image == "fake/mute":
-            raise BackendError("The workspace's SSH server does not answer.")
+            raise BackendError(Text("The workspace's SSH server does not answer."))
         return servers.ssh_address if servers else None
 
     async def read_file(self, path: str, size: int) -> str:
         """Read one of the workspace's files."""
         servers = self._find_servers()
         if servers is None or path not in servers.files:
-            raise BackendError(f"There is no file {path} in the workspace.")
+            raise BackendError(Text("There is no file %(path)s in the workspace.", path=path))
         return servers.files[path][:size]
 
     def _find_servers(self) -> Servers | None:
@@ -113,7 +114,10 @@ class FakeSpawner(SshEntry, MemorySpawner):
         """Have the next start take the newest image."""
         if await self.find_update() is None:
             raise WorkspaceError(
-                f"This workspace has the newest image already that {self.image!r} stands for."
+                Text(
+                    "This workspace has the newest image already that %(image)s stands for.",
+                    image=repr(self.image),
+                )
             )
         self.update_due = True
 

@@ -26,6 +26,7 @@ from mlhub.errors import (
     EngineUnreachableError,
     MLHubError,
 )
+from mlhub.texts import Text
 
 CALL_SECONDS = 10.0
 ATTEMPTS = 4
@@ -196,13 +197,20 @@ def make_error(error: BaseException) -> MLHubError:
     if not isinstance(error, ApiException):
         if isinstance(error, ssl.SSLError | aiohttp.ClientSSLError):
             return EngineUnreachableError(
-                f"The Kubernetes API's certificate is not accepted ({error}). Python asks for a CA"
-                " with keyUsage and leaves with an authorityKeyIdentifier; have the cluster's"
-                " certificates made anew, or name its CA in c.KubeSpawner.k8s_api_ssl_ca_cert."
+                Text(
+                    "The Kubernetes API's certificate is not accepted (%(error)s). Python"
+                    " asks for a CA with keyUsage and leaves with an"
+                    " authorityKeyIdentifier; have the cluster's certificates made anew, or"
+                    " name its CA in c.KubeSpawner.k8s_api_ssl_ca_cert.",
+                    error=error,
+                )
             )
         return EngineUnreachableError(
-            f"The Kubernetes API cannot be reached ({str(error)[:300] or type(error).__name__})."
-            " Try again in a moment; if that does not help, ask your administrator."
+            Text(
+                "The Kubernetes API cannot be reached (%(reason)s). Try again in a"
+                " moment; if that does not help, ask your administrator.",
+                reason=str(error)[:300] or type(error).__name__,
+            )
         )
     text = read_message(error)
     for recognize in _REFUSALS:
@@ -210,9 +218,12 @@ def make_error(error: BaseException) -> MLHubError:
             return found
     if error.status in _PASSING:
         return EngineUnreachableError(
-            f"The Kubernetes API is in trouble ({text[:300]}). Try again in a moment."
+            Text(
+                "The Kubernetes API is in trouble (%(text)s). Try again in a moment.",
+                text=text[:300],
+            )
         )
-    return BackendError(f"Kubernetes refused: {text[:500]}.")
+    return BackendError(Text("Kubernetes refused: %(text)s.", text=text[:500]))
 
 
 def read_message(error: ApiException) -> str:
@@ -226,8 +237,11 @@ def read_message(error: ApiException) -> str:
 def _refuse_quota(status: int, text: str) -> MLHubError | None:
     if status == 403 and "exceeded quota" in text:
         return CapacityError(
-            f"The cluster's quota for workspaces is used up ({text}). Stop a workspace, or ask your"
-            " administrator for more."
+            Text(
+                "The cluster's quota for workspaces is used up (%(text)s). Stop a"
+                " workspace, or ask your administrator for more.",
+                text=text,
+            )
         )
     return None
 
@@ -244,8 +258,11 @@ def _refuse_pod_security(status: int, text: str) -> MLHubError | None:
 def _refuse_right(status: int, text: str) -> MLHubError | None:
     if status in (401, 403) and ("cannot" in text or status == 401):
         return BackendError(
-            f"The hub lacks a right in the cluster: {text}. Install the chart with"
-            " rbac.enabled=true, or grant it."
+            Text(
+                "The hub lacks a right in the cluster: %(text)s. Install the chart"
+                " with rbac.enabled=true, or grant it.",
+                text=text,
+            )
         )
     return None
 

@@ -29,6 +29,7 @@ from mlhub.backends.kubernetes.volumes import CLAIM, Claims
 from mlhub.errors import BackendError
 from mlhub.identity import Identity
 from mlhub.policy.disk import Taken
+from mlhub.texts import Text
 from mlhub.workspaces.port import Address, Kind, Reason, Recipient, Resource, Workspace
 
 POLICY = "network_policy"
@@ -123,9 +124,13 @@ class KubernetesBackend(BackgroundBackend):
         while pod is not None and pod["metadata"]["uid"] == uid:
             if asyncio.get_running_loop().time() > deadline:
                 raise BackendError(
-                    f"The pod {name} is still there {grace_seconds + GONE_SECONDS:.0f} s after it"
-                    " was deleted, so its node does not answer. Ask your administrator to look at"
-                    " that node."
+                    Text(
+                        "The pod %(name)s is still there %(seconds)s s after it was"
+                        " deleted, so its node does not answer. Ask your administrator to look"
+                        " at that node.",
+                        name=name,
+                        seconds=f"{grace_seconds + GONE_SECONDS:.0f}",
+                    )
                 )
             await asyncio.sleep(LOOK_SECONDS)
             pod = await self.api.read("pod", name)

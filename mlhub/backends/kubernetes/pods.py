@@ -13,6 +13,7 @@ from mlhub.errors import (
     WorkspaceDiedError,
 )
 from mlhub.options.images import explain_missing_image
+from mlhub.texts import Text
 from mlhub.workspaces.port import Address
 
 CONTAINER = "notebook"
@@ -121,13 +122,16 @@ def find_failure(pod: dict[str, Any] | None) -> MLHubError | None:
     """Tell why a pod cannot become a workspace, or None as long as it may."""
     if pod is None:
         return WorkspaceDiedError(
-            "The workspace's pod was removed while it started. Start it again."
+            Text("The workspace's pod was removed while it started. Start it again.")
         )
     status = pod["status"]
     if status.get("phase") in _FINAL:
         reason = status.get("message") or status.get("reason") or "its container ended"
         return WorkspaceDiedError(
-            f"The workspace ended before it answered ({reason.strip().rstrip('.')})."
+            Text(
+                "The workspace ended before it answered (%(reason)s).",
+                reason=reason.strip().rstrip("."),
+            )
         )
     image = read_container(pod)["image"]
     for container in [
@@ -145,31 +149,48 @@ def _find_container_failure(container: dict[str, Any], image: str) -> MLHubError
     if reason in _UNPULLABLE:
         reference = str(container.get("image") or image)
         return ImageError(
-            f"The image {reference!r} cannot be pulled: {message or reason}."
-            f" {explain_missing_image(reference)}"
+            Text(
+                "The image %(reference)s cannot be pulled: %(reason)s. %(cure)s",
+                reference=repr(reference),
+                reason=message or reason,
+                cure=explain_missing_image(reference),
+            )
         )
     if reason in ("CreateContainerConfigError", "CreateContainerError", "RunContainerError"):
-        if "runAsNonRoot" in message or "non-root" in message or "non-numeric" in message:
-            return ImageError(
-                f"The image {image!r} does not say by number as which user other than root it runs,"
-                f" and this cluster's workspaces may not be root ({message}). Name a user in the"
-                " image catalogue or in image_settings (uid: 1000), or choose another image."
-            )
-        if "executable file not found" in message or "no such file" in message:
-            return ImageError(
-                f"The image {image!r} does not start: {message}. Set its command in image_settings,"
-                " or choose another image."
-            )
-        return ConfigurationError(
-            f"The workspace's container cannot be made: {message or reason}. Correct what the site"
-            " configures for it."
-        )
+        return _make_config_error(image, reason, message)
     if container["name"] == CONTAINER and reason == "CrashLoopBackOff":
         return _make_death_error(container)
     ended = (container.get("state") or {}).get("terminated")
     if ended and (container["name"] == CONTAINER or ended.get("exitCode")):
         return _make_death_error(container)
     return None
+
+
+def _make_config_error(image: str, reason: str, message: str) -> MLHubError:
+    if "runAsNonRoot" in message or "non-root" in message or "non-numeric" in message:
+        return ImageError(
+            Text(
+                "The image %(image)s does not say by number as which user other than"
+                " root it runs, and this cluster's workspaces may not be root"
+                " (%(message)s). Name a user in the image catalogue or in"
+                " image_settings (uid: 1000), or choose another image.",
+                image=repr(image),
+                message=message,
+            )
+        )
+    if "executable file not found" in message or "no such file" in message:
+        return ImageError(
+            Text(
+                "The image %(image)s does not start: %(message)s. Set its command in"
+                " image_settings, or choose another image.",
+                image=repr(image),
+                message=message,
+            )
+        )
+    return ConfigurationError(
+        f"The workspace's container cannot be made: {message or reason}. Correct what the site"
+        " configures for it."
+    )
 
 
 def _make_death_error(container: dict[str, Any]) -> MLHubError:
@@ -179,12 +200,22 @@ def _make_death_error(container: dict[str, Any]) -> MLHubError:
     )
     if ended.get("reason") == "OOMKilled":
         return CapacityError(
-            "The workspace used more memory than it may have, and was ended. Start it with a larger"
-            " mem_limit."
+            Text(
+                "The workspace used more memory than it may have, and was ended. Start"
+                " it with a larger mem_limit."
+            )
         )
-    where = "" if container["name"] == CONTAINER else f" in its container {container['name']!r}"
+    where = (
+        ""
+        if container["name"] == CONTAINER
+        else Text(" in its container %(name)s", name=repr(container["name"]))
+    )
     return WorkspaceDiedError(
-        f"The workspace ended before it answered{where} (code {ended.get('exitCode', 'unknown')})."
+        Text(
+            "The workspace ended before it answered%(where)s (code %(code)s).",
+            where=where,
+            code=ended.get("exitCode", "unknown"),
+        )
     )
 
 

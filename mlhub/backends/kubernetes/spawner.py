@@ -53,13 +53,18 @@ class MLHubKubernetesSpawner(KubernetesUseMixin, WatchingKubeSpawner):
         """Refuse what no pod of this cluster can be."""
         if self._image_settings.needs_root and self.pod_security_context.get("runAsNonRoot", True):
             raise ImageError(
-                f"The image {self.image!r} has to start as root, and workspaces of this cluster may"
-                " not be root. Choose another image."
+                Text(
+                    "The image %(image)s has to start as root, and workspaces of this"
+                    " cluster may not be root. Choose another image.",
+                    image=repr(self.image),
+                )
             )
         if self.decision is not None and self.decision.gpus == ALL_GPUS:
             raise OptionsError(
-                "gpus=all means nothing here: how many GPUs the nodes have is unknown. Ask for a"
-                " number of them, such as 0,1."
+                Text(
+                    "gpus=all means nothing here: how many GPUs the nodes have is unknown."
+                    " Ask for a number of them, such as 0,1."
+                )
             )
 
     async def read_host(self) -> Host:
@@ -251,9 +256,12 @@ class MLHubKubernetesSpawner(KubernetesUseMixin, WatchingKubeSpawner):
     async def begin_update(self) -> None:
         """Refuse: nodes pull images, the hub cannot."""
         raise WorkspaceError(
-            f"Whether {self.image!r} has a newer version is for the cluster's nodes to find out,"
-            " when a workspace starts. Have the site set singleuser.image.pullPolicy=Always, then"
-            " stop and start the workspace."
+            Text(
+                "Whether %(image)s has a newer version is for the cluster's nodes to"
+                " find out, when a workspace starts. Have the site set"
+                " singleuser.image.pullPolicy=Always, then stop and start the workspace.",
+                image=repr(self.image),
+            )
         )
 
     # its end

@@ -14,7 +14,9 @@ from tornado.escape import url_escape
 from tornado.httputil import url_concat
 
 from mlhub.signin.departure import remove_person
+from mlhub.signin.native.done import describe_done
 from mlhub.signin.native.lookalikes import describe_letters
+from mlhub.texts import Text
 from mlhub.web.pages import AccountPage
 from mlhub.workspaces.tokens import list_running_tokens
 
@@ -29,13 +31,17 @@ class AdminPage(AccountPage):
         accounts.
         """
         if self.authenticator.is_reserved(username) and not self.current_user.admin:
-            raise web.HTTPError(403, "Only an administrator may change an administrator's account.")
+            raise web.HTTPError(
+                403, Text("Only an administrator may change an administrator's account.")
+            )
 
     def find_account(self, username: str) -> Any:
         """Return an account that may be changed by whoever asks."""
         account = self.authenticator.accounts.find(username)
         if account is None:
-            raise web.HTTPError(404, "There is no such account. Somebody may have discarded it.")
+            raise web.HTTPError(
+                404, Text("There is no such account. Somebody may have discarded it.")
+            )
         self.refuse_above_own_rank(account.username)
         return account
 
@@ -55,11 +61,16 @@ class AdminPage(AccountPage):
         """List what somebody has, in words."""
         person = self.find_user(username)
         rows = person.all_spawners() if person is not None else ()
-        return [
-            (f"“{row.display_name or row.name}”" if row.name else "the default workspace")
-            + (", which runs" if row.active else "")
+        names = [
+            (
+                f"“{row.display_name or row.name}”" if row.name else Text("the default workspace"),
+                row,
+            )
             for row in rows
             if row.name or row.active or row.orm_spawner.last_activity
+        ]
+        return [
+            Text("%(what)s, which runs", what=what) if row.active else what for what, row in names
         ]
 
     def tell(self, done: str, username: str) -> None:
@@ -69,23 +80,8 @@ class AdminPage(AccountPage):
 
     def read_done(self) -> str:
         """Say what was done, as the address has it; nothing where that is not how things are."""
-        done = self.get_query_argument("done", "")
         name = self.get_query_argument("name", "")[:128]
-        account = self.authenticator.accounts.find(name) if name else None
-        is_in = account is not None and bool(account.is_authorized)
-        is_gone = account is None and not self.authenticator.accounts.is_hub_user(name)
-        told = {
-            "authorize": (is_in, f"{name} may sign in now."),
-            "withdraw": (
-                account is not None and not is_in,
-                f"{name} may not sign in any more. What ran is stopped; all data is kept.",
-            ),
-            "discard": (account is None, f"The sign-up of {name} is discarded."),
-            "delete": (is_gone, f"{name} is deleted."),
-            "unlock": (account is not None, f"{name} may try to sign in again now."),
-        }
-        is_so, sentence = told.get(done, (False, ""))
-        return sentence if name and is_so else ""
+        return describe_done(self.authenticator.accounts, self.get_query_argument("done", ""), name)
 
     async def show_accounts(self, *, search: str = "") -> None:
         """Show one page of accounts, those that wait for authorization first."""
@@ -143,12 +139,17 @@ class AuthorizeHandler(AdminPage):
             return
         name = self.find_account(user_name).username
         await self.ask(
-            f"Unauthorize {name}?",
-            "Unauthorize",
-            f"{name} is signed out everywhere and cannot sign in any more. Workspaces that run are"
-            " stopped.",
-            "Password, SSH keys, workspaces and files are kept: authorize them again, and all is as"
-            " before.",
+            Text("Unauthorize %(name)s?", name=name),
+            Text("Unauthorize"),
+            Text(
+                "%(name)s is signed out everywhere and cannot sign in any more."
+                " Workspaces that run are stopped.",
+                name=name,
+            ),
+            Text(
+                "Password, SSH keys, workspaces and files are kept: authorize them"
+                " again, and all is as before."
+            ),
             sent={"action": "withdraw"},
         )
 
@@ -158,11 +159,11 @@ class AuthorizeHandler(AdminPage):
         """Authorize (``action=authorize``) or withdraw the authorization (``action=withdraw``)."""
         action = self.field("action")
         if action not in {"authorize", "withdraw"}:
-            raise web.HTTPError(400, "The action is neither 'authorize' nor 'withdraw'.")
+            raise web.HTTPError(400, Text("The action is neither 'authorize' nor 'withdraw'."))
         account = self.find_account(user_name)
         if action == "withdraw" and account.username == self.current_user.name:
             raise web.HTTPError(
-                400, "You cannot withdraw your own authorization. Ask another administrator."
+                400, Text("You cannot withdraw your own authorization. Ask another administrator.")
             )
         if action == "authorize":
             self.authenticator.accounts.authorize(account)
@@ -182,12 +183,15 @@ class DiscardHandler(AdminPage):
         """Ask; nothing changes."""
         name = self._find(user_name).username
         items = self.list_workspaces(name)
-        removed = ["What there is of theirs is removed; its data moves to the trash:"]
+        removed = [Text("What there is of theirs is removed; its data moves to the trash:")]
         await self.ask(
-            f"Discard the sign-up of {name}?",
-            "Discard",
-            f"The account is removed, and the name is free for whoever signs up next. {name} would"
-            " have to sign up again.",
+            Text("Discard the sign-up of %(name)s?", name=name),
+            Text("Discard"),
+            Text(
+                "The account is removed, and the name is free for whoever signs up"
+                " next. %(name)s would have to sign up again.",
+                name=name,
+            ),
             *(removed if items else []),
             items=items,
         )
@@ -204,7 +208,7 @@ class DiscardHandler(AdminPage):
         if person is not None:
             if person.name == self.current_user.name:
                 raise web.HTTPError(
-                    400, "You cannot discard your own account. Ask another administrator."
+                    400, Text("You cannot discard your own account. Ask another administrator.")
                 )
             await remove_person(self, person)
         self.authenticator.accounts.remove(account.username)
@@ -215,7 +219,7 @@ class DiscardHandler(AdminPage):
         account = self.find_account(user_name)
         if account.is_authorized:
             raise web.HTTPError(
-                409, "This account is authorized. Withdraw the authorization first."
+                409, Text("This account is authorized. Withdraw the authorization first.")
             )
         return account
 
@@ -226,10 +230,14 @@ class SetPasswordHandler(AdminPage):
     def _refuse(self, user_name: str) -> None:
         # With a password one becomes that person, which is more than `admin:users` grants.
         if not self.current_user.admin:
-            raise web.HTTPError(403, "Only an administrator may set somebody else's password.")
+            raise web.HTTPError(
+                403, Text("Only an administrator may set somebody else's password.")
+            )
         accounts = self.authenticator.accounts
         if accounts.find(user_name) is None and not accounts.is_hub_user(user_name):
-            raise web.HTTPError(404, "There is no such user. Add the user on the admin page first.")
+            raise web.HTTPError(
+                404, Text("There is no such user. Add the user on the admin page first.")
+            )
 
     @web.authenticated
     @needs_scope("admin:users")
@@ -254,7 +262,7 @@ class SetPasswordHandler(AdminPage):
         }
         complaint = native.explain_password(password, user_name)
         if password != self.field("new_password_confirmation"):
-            complaint = "The two passwords differ. Type the same one twice."
+            complaint = Text("The two passwords differ. Type the same one twice.")
         if complaint:
             await self.show("change-password-admin.html", complaint, status=400, **values)
             return
@@ -272,7 +280,7 @@ class SetPasswordHandler(AdminPage):
             self.redirect(f"{self.hub.base_url}change-password?done=yes")
             return
         await self.show(
-            "change-password-admin.html", "The password is set.", alert="success", **values
+            "change-password-admin.html", Text("The password is set."), alert="success", **values
         )
 
 

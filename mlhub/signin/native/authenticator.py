@@ -21,7 +21,12 @@ from mlhub.signin.native.attempts import Attempt
 from mlhub.signin.native.browsers import find_browser, remember_browser
 from mlhub.signin.native.first_admin import FirstAdminAuthenticator
 from mlhub.signin.origin import find_source, friendly_errors, is_gone
+from mlhub.texts import Text
 
+NOT_AUTHORIZED = Text(
+    "Your account has not been authorized yet. Ask an administrator of this hub, then sign in"
+    " again."
+)
 _TOTP_SECONDS = 30
 
 
@@ -65,11 +70,7 @@ class MLHubNativeAuthenticator(FirstAdminAuthenticator):
             return None
         self.attempts.succeed(attempt)
         if not account.is_authorized:
-            raise web.HTTPError(
-                403,
-                "Your account has not been authorized yet. Ask an administrator of this hub, then"
-                " sign in again.",
-            )
+            raise web.HTTPError(403, NOT_AUTHORIZED)
         remember_browser(handler, username)
         return username
 

@@ -19,7 +19,7 @@ from tornado.httpclient import AsyncHTTPClient, HTTPClientError
 
 from mlhub.signin.native.rules import MAX_USERNAME_CHARACTERS
 from mlhub.signin.origin import find_source
-from mlhub.texts import Text
+from mlhub.texts import Text, join
 from mlhub.web.pages import AccountPage
 
 _RECAPTCHA_URL = "https://www.google.com/recaptcha/api/siteverify"
@@ -59,12 +59,15 @@ class SignUpHandler(AccountPage):
         code = self.get_query_argument("setup", "")
         if not code and not self.authenticator.enable_signup:
             raise web.HTTPError(
-                404, "Signing up is switched off on this hub. Ask an administrator for an account."
+                404,
+                Text(
+                    "Signing up is switched off on this hub. Ask an administrator for an account."
+                ),
             )
         if code and not self.authenticator.awaits_setup:
             await self.show(
                 "signup.html",
-                "The administrator was set up already; this link works once.",
+                Text("The administrator was set up already; this link works once."),
                 alert="warning",
                 status=410,
             )
@@ -76,7 +79,10 @@ class SignUpHandler(AccountPage):
         code = self.field("setup")
         if not code and not self.authenticator.enable_signup:
             raise web.HTTPError(
-                404, "Signing up is switched off on this hub. Ask an administrator for an account."
+                404,
+                Text(
+                    "Signing up is switched off on this hub. Ask an administrator for an account."
+                ),
             )
         complaint = await self._explain()
         values = {
@@ -93,19 +99,19 @@ class SignUpHandler(AccountPage):
 
     async def _explain(self) -> str:
         if self.field("signup_password") != self.field("signup_password_confirmation"):
-            return "The two passwords differ. Type the same one twice."
+            return Text("The two passwords differ. Type the same one twice.")
         if self.authenticator.tos and not self.field("tos"):
-            return "Accept the terms of service to sign up."
+            return Text("Accept the terms of service to sign up.")
         if (
             self.authenticator.ask_email_on_signup
             and not self.field("email")
             and not self.field("setup")
         ):
-            return "Enter your e-mail address."
+            return Text("Enter your e-mail address.")
         username, password = self.field("username"), self.field("signup_password")
         complaint = str(self.authenticator.explain_signup(username, password, self.field("email")))
         if not complaint and self.authenticator.recaptcha_key and not await self._is_human():
-            complaint = "The check that you are human failed. Try again."
+            complaint = Text("The check that you are human failed. Try again.")
         return complaint
 
     async def _is_human(self) -> bool:
@@ -141,13 +147,13 @@ class SignUpHandler(AccountPage):
             # The site's own rules, such as the list of those who may sign in, keep them out.
             await self.show(
                 "signup.html",
-                "The administrator is set up. Sign in now.",
+                Text("The administrator is set up. Sign in now."),
                 alert="success",
                 is_done=True,
             )
             return
         self.log.warning("A wrong setup code was sent from %s.", self.request.remote_ip)
-        message = (
+        message = Text(
             "The setup code is wrong or was used already. The current link stands in the hub's log."
         )
         await self.show("signup.html", message, status=403, **values)
@@ -155,9 +161,9 @@ class SignUpHandler(AccountPage):
     async def _sign_up(self, values: dict[str, str]) -> None:
         native = self.authenticator
         if native.is_crowded():
-            message = (
-                "Too many accounts wait for authorization. Ask an administrator of this hub to look"
-                " through them, then try again."
+            message = Text(
+                "Too many accounts wait for authorization. Ask an administrator of"
+                " this hub to look through them, then try again."
             )
             await self.show("signup.html", message, status=503, **values)
             return
@@ -177,18 +183,19 @@ class SignUpHandler(AccountPage):
         # A secret is shown for a taken name as well: it is of no use, and tells nothing.
         secret = (account or UserInfo()).otp_secret if wants_2fa else ""
         next_step = (
-            "sign in"
+            Text("sign in.")
             if native.open_signup
-            else "sign in as soon as an administrator has authorized you"
+            else Text("sign in as soon as an administrator has authorized you.")
         )
         if native.allow_self_approval_for:
-            next_step = (
-                "open the link that is sent to your e-mail address, or wait for an administrator"
+            next_step = Text(
+                "open the link that is sent to your e-mail address, or wait for an administrator."
             )
-        message = (
+        received = Text(
             "Your sign-up was received. If the name is free and not kept for an administrator, it"
-            f" is yours: {next_step}."
+            " is yours:"
         )
+        message = join(received, next_step)
         await self.show("signup.html", message, alert="success", is_done=True, otp_secret=secret)
 
 
@@ -232,7 +239,7 @@ class ChangePasswordHandler(AccountPage):
     async def get(self) -> None:
         """Show the form, and that it was done."""
         is_done = bool(self.get_query_argument("done", ""))
-        message = "Your password is changed." if is_done else ""
+        message = Text("Your password is changed.") if is_done else ""
         name = self.current_user.name
         await self.show("change-password.html", message, alert="success", user_name=name)
 
@@ -247,7 +254,9 @@ class ChangePasswordHandler(AccountPage):
         hashed = await native.hash(self, self.field("new_password"))
         account = native.accounts.find(user.name)
         if account is None:
-            raise web.HTTPError(404, "Your account was removed meanwhile. Ask an administrator.")
+            raise web.HTTPError(
+                404, Text("Your account was removed meanwhile. Ask an administrator.")
+            )
         native.accounts.set_password(account, hashed)
         self.log.info("%r changed their password.", user.name)
         self.set_login_cookie(user)
@@ -258,16 +267,16 @@ class ChangePasswordHandler(AccountPage):
         native = self.authenticator
         account = native.accounts.find(username)
         if account is None:
-            return "You have no password on this hub. An administrator can give you one."
+            return Text("You have no password on this hub. An administrator can give you one.")
         if self.field("new_password") != self.field("new_password_confirmation"):
-            return "The two new passwords differ. Type the same one twice."
+            return Text("The two new passwords differ. Type the same one twice.")
         complaint = str(native.explain_password(self.field("new_password"), username))
         if complaint:
             return complaint
         # A borrowed session must not become a way to try passwords without end.
         native.refuse_if_locked(native.password_lockout, username, "this name")
         if not await native.verify(self, self.field("old_password"), account.password):
-            return "The current password is wrong."
+            return Text("The current password is wrong.")
         native.password_lockout.forget(username)
         return ""
 

@@ -18,12 +18,13 @@ from tornado import web
 from mlhub.signin.native.admin_handlers import AdminPage
 from mlhub.signin.native.invitations import DAYS, Claim, Invitations, read_claim
 from mlhub.signin.native.inviting import Inviter
+from mlhub.texts import Text
 from mlhub.web.handlers import MLHubAPIHandler, MLHubHandler
 from mlhub.web.pages import AccountPage
 
 MAX_NAMES = 200
 EMAIL = re.compile(r"[^@\s<>]+@[^@\s<>]+")
-GONE = (
+GONE = Text(
     "This link has expired or was used already. Ask an administrator of this hub for another one."
 )
 
@@ -40,7 +41,7 @@ class InvitationMixin(MLHubHandler):
     def check_administrator(self) -> None:
         """Refuse whoever is no administrator."""
         if not self.current_user.admin:
-            raise web.HTTPError(403, "Only an administrator may invite people.")
+            raise web.HTTPError(403, Text("Only an administrator may invite people."))
 
 
 class InvitePage(InvitationMixin, AdminPage):
@@ -81,16 +82,25 @@ class InvitePage(InvitationMixin, AdminPage):
         if rows and [cell.lower() for cell in rows[0][1:2]] == ["group"]:
             del rows[0]  # the heads of the columns
         if not rows:
-            raise web.HTTPError(400, "Write one name a line.")
+            raise web.HTTPError(400, Text("Write one name a line."))
         if len(rows) > MAX_NAMES:
-            raise web.HTTPError(400, f"These are {len(rows)} lines. Invite {MAX_NAMES} at a time.")
+            raise web.HTTPError(
+                400,
+                Text(
+                    "These are %(rows)s lines. Invite %(max_names)s at a time.",
+                    rows=len(rows),
+                    max_names=MAX_NAMES,
+                ),
+            )
         for row in rows:
             name, group, email, *more = [*row, "", ""]
             if any(more) or (email and not EMAIL.fullmatch(email)):
                 raise web.HTTPError(
                     400,
-                    f"{', '.join(row)!r} is not a name, a group and an e-mail address. Nobody is"
-                    " added.",
+                    Text(
+                        "%(row)s is not a name, a group and an e-mail address. Nobody is added.",
+                        row=repr(", ".join(row)),
+                    ),
                 )
             yield self.authenticator.normalize_username(name), group, email
 
@@ -108,7 +118,7 @@ class InvitationAPIHandler(InvitationMixin, MLHubAPIHandler):
         """Make the link."""
         # A service may do this only where it could do everything to people.
         if not getattr(self.current_user, "admin", False):
-            raise web.HTTPError(403, "Only an administrator may invite people.")
+            raise web.HTTPError(403, Text("Only an administrator may invite people."))
         self.answer(self.inviter.invite(user_name), 201)
 
 
@@ -134,7 +144,7 @@ class InvitationPage(InvitationMixin, AccountPage):
         native = self.authenticator
         complaint = native.explain_password(password, claim.name)
         if password != self.field("new_password_confirmation"):
-            complaint = "The two passwords differ. Type the same one twice."
+            complaint = Text("The two passwords differ. Type the same one twice.")
         values = {"user_name": claim.name, "code": code}
         if complaint:
             await self.show("invitation.html", complaint, status=400, **values)
@@ -158,7 +168,10 @@ class InvitationPage(InvitationMixin, AccountPage):
             self.redirect(self.get_next_url(user))
             return
         await self.show(
-            "invitation.html", "Your password is set. Sign in now.", alert="success", is_done=True
+            "invitation.html",
+            Text("Your password is set. Sign in now."),
+            alert="success",
+            is_done=True,
         )
 
     def _find(self, code: str) -> Claim | None:

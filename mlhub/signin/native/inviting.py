@@ -16,6 +16,7 @@ from tornado import web
 
 from mlhub.signin.native.invitations import SECONDS, Invitations
 from mlhub.signin.native.rules import explain_username
+from mlhub.texts import Text
 
 
 class Inviter:
@@ -31,7 +32,11 @@ class Inviter:
         if complaint or not self.authenticator.validate_username(name):
             raise web.HTTPError(
                 400,
-                f"{name!r}: {complaint or 'This hub allows no such username.'} Nobody is added.",
+                Text(
+                    "%(name)s: %(problem)s Nobody is added.",
+                    name=repr(name),
+                    problem=complaint or Text("This hub allows no such username."),
+                ),
             )
         self._check_authorized(name)
 
@@ -51,7 +56,9 @@ class Inviter:
         """Make a link for a person whom the hub knows; who has none gets an account by using it."""
         person = orm.User.find(self.db, name)
         if person is None:
-            raise web.HTTPError(404, f"{name!r} is nobody here. Add them first.")
+            raise web.HTTPError(
+                404, Text("%(name)s is nobody here. Add them first.", name=repr(name))
+            )
         account = self._check_authorized(name)
         expires_at = int(time.time()) + SECONDS
         code = self.invitations.make(person, account, expires_at)
@@ -67,6 +74,10 @@ class Inviter:
         account = self.authenticator.accounts.find(name)
         if account is not None and account.is_authorized is False:
             raise web.HTTPError(
-                409, f"The authorization of {name!r} was withdrawn. Authorize them first."
+                409,
+                Text(
+                    "The authorization of %(name)s was withdrawn. Authorize them first.",
+                    name=repr(name),
+                ),
             )
         return account

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import unicodedata
 
+from mlhub.texts import Text
+
 _LATIN = frozenset({"LATIN"})
 _EAST_ASIAN = frozenset({"CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO"})
 # Lower-case letters that most typefaces draw as a Latin one: Cyrillic, Greek, Armenian.
@@ -28,7 +30,9 @@ def describe_letters(name: str) -> str:
     letters = {letter for letter in name.lower() if unicodedata.category(letter).startswith("L")}
     if letters and letters <= _LIKE_LATIN:
         (script,) = _list_scripts(name)
-        return f"is written in {script.capitalize()} letters that look like Latin ones"
+        return Text(
+            "is written in %(script)s letters that look like Latin ones", script=script.capitalize()
+        )
     return ""
 
 
@@ -37,7 +41,7 @@ def describe_mixture(name: str) -> str:
     scripts = _list_scripts(name)
     if len(scripts - _EAST_ASIAN) > 1 or (scripts & _EAST_ASIAN and scripts - _EAST_ASIAN - _LATIN):
         *others, last = sorted(script.capitalize() for script in scripts)
-        return f"mixes {', '.join(others)} and {last} letters"
+        return Text("mixes %(others)s and %(last)s letters", others=", ".join(others), last=last)
     return ""
 
 

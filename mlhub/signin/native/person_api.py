@@ -15,6 +15,7 @@ from typing import Any
 from jupyterhub.scopes import needs_scope
 from tornado import web
 
+from mlhub.texts import Text
 from mlhub.web.handlers import MLHubAPIHandler
 from mlhub.workspaces.tokens import list_running_tokens
 
@@ -26,13 +27,15 @@ class AccountAPIHandler(MLHubAPIHandler):
         """Return an account that may be changed by whoever asks."""
         account = self.authenticator.accounts.find(user_name)
         if account is None:
-            raise web.HTTPError(404, "There is no such account.")
+            raise web.HTTPError(404, Text("There is no such account."))
         asks = self.current_user
         is_administrator = bool(getattr(asks, "admin", False))
         if self.authenticator.is_reserved(account.username) and not is_administrator:
-            raise web.HTTPError(403, "Only an administrator may change an administrator's account.")
+            raise web.HTTPError(
+                403, Text("Only an administrator may change an administrator's account.")
+            )
         if account.username == asks.name:
-            raise web.HTTPError(400, "Ask another administrator to do this for you.")
+            raise web.HTTPError(400, Text("Ask another administrator to do this for you."))
         return account
 
 
@@ -45,7 +48,7 @@ class AuthorizationAPIHandler(AccountAPIHandler):
         account = self.find_account(user_name)
         wanted = self.read_body("is_authorized").get("is_authorized")
         if not isinstance(wanted, bool):
-            raise web.HTTPError(400, '"is_authorized" is neither true nor false.')
+            raise web.HTTPError(400, Text('"is_authorized" is neither true nor false.'))
         accounts = self.authenticator.accounts
         if wanted:
             accounts.authorize(account)

@@ -10,6 +10,7 @@ from tornado import web
 
 from mlhub.signin.departure import remove_person
 from mlhub.signin.native.admin_handlers import AdminPage
+from mlhub.texts import Text
 
 
 class DeletePersonPage(AdminPage):
@@ -21,14 +22,17 @@ class DeletePersonPage(AdminPage):
         """Ask, and tell what will happen."""
         self._check(user_name)
         items = self.list_workspaces(user_name)
-        lead = "These workspaces are stopped and removed; their data moves to the trash:"
+        lead = Text("These workspaces are stopped and removed; their data moves to the trash:")
         await self.ask(
-            f"Delete {user_name}?",
-            "Delete",
-            f"{user_name} is signed out everywhere, and loses password, SSH keys, tokens, groups"
-            " and shares. There is no way back.",
-            "The name is free then; whoever has it next gets nothing of this.",
-            lead if items else "There is no workspace of theirs.",
+            Text("Delete %(user_name)s?", user_name=user_name),
+            Text("Delete"),
+            Text(
+                "%(user_name)s is signed out everywhere, and loses password, SSH keys,"
+                " tokens, groups and shares. There is no way back.",
+                user_name=user_name,
+            ),
+            Text("The name is free then; whoever has it next gets nothing of this."),
+            lead if items else Text("There is no workspace of theirs."),
             items=items,
         )
 
@@ -47,10 +51,12 @@ class DeletePersonPage(AdminPage):
     def _check(self, user_name: str) -> None:
         accounts = self.authenticator.accounts
         if accounts.find(user_name) is None and not accounts.is_hub_user(user_name):
-            raise web.HTTPError(404, "There is no such person. Somebody may have deleted them.")
+            raise web.HTTPError(
+                404, Text("There is no such person. Somebody may have deleted them.")
+            )
         self.refuse_above_own_rank(user_name)
         if user_name == self.current_user.name:
-            raise web.HTTPError(400, "You cannot delete yourself. Ask another administrator.")
+            raise web.HTTPError(400, Text("You cannot delete yourself. Ask another administrator."))
 
 
 class UnlockPage(AdminPage):

@@ -13,6 +13,7 @@ from traitlets import Bool, Integer, Unicode
 from mlhub.signin.native import rules
 from mlhub.signin.native.password_checks import PasswordAuthenticator
 from mlhub.signin.native.passwords import hash_password
+from mlhub.texts import Text
 
 
 class SignUpAuthenticator(PasswordAuthenticator):
@@ -46,9 +47,9 @@ class SignUpAuthenticator(PasswordAuthenticator):
             complaint or self.explain_password(password, username) or rules.explain_email(email)
         )
         if not complaint and not self.validate_username(name):
-            complaint = (
-                "This hub does not allow such a username. Ask an administrator which form names"
-                " have here."
+            complaint = Text(
+                "This hub does not allow such a username. Ask an administrator which"
+                " form names have here."
             )
         return complaint
 

@@ -14,8 +14,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from mlhub.errors import CapacityError
+from mlhub.texts import Text
 
-SENTENCE = "Very many people are signing in at this moment. Try again in a few seconds."
+SENTENCE = Text("Very many people are signing in at this moment. Try again in a few seconds.")
 Queues = OrderedDict[str, deque["asyncio.Future[None]"]]
 
 
