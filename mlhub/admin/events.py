@@ -15,73 +15,78 @@ from urllib.parse import unquote
 
 from jupyterhub import orm
 
+from mlhub.texts import Text
+
 CHANGING = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 _PERSON = r"(?P<user>[^/]+)"
 _SERVER = r"(?:servers/(?P<server>[^/]+)|server)"
 _MORE = r"(?:/(?P<server>[^/]+))?"
-START_FOR_APP = "start for an app"
+START_FOR_APP = Text("start for an app")
 # Method, address below the hub's prefix, name. The first that fits counts.
 _NAMED = [
-    ("POST", r"login", "sign in"),
-    ("GET", r"oauth_callback", "sign in"),
-    ("GET", r"logout", "sign out"),
-    ("POST", r"signup", "sign up"),
-    ("POST", r"confirm/[^/]*", "confirm a sign-up"),  # its address opens something
-    ("POST", r"change-password(?:/(?P<user>[^/]+))?", "change a password"),
-    ("POST", rf"authorize/{_PERSON}", "authorize"),
-    ("POST", rf"discard/{_PERSON}", "discard a sign-up"),
-    ("POST", rf"delete-person/{_PERSON}", "delete a person"),
-    ("POST", rf"unlock/{_PERSON}", "unlock"),
-    ("POST", rf"(?:start|restart)/{_PERSON}{_MORE}", "start"),
-    ("POST", rf"stop/{_PERSON}{_MORE}", "stop"),
-    ("POST", rf"delete/{_PERSON}{_MORE}", "delete a server"),
-    ("POST", rf"workspace/{_PERSON}{_MORE}", "rename"),
-    ("POST", r"spawn(?:/(?P<user>[^/]+)(?:/(?P<server>[^/]+))?)?", "start"),
-    ("POST", rf"api/users/{_PERSON}/{_SERVER}", "start"),
-    ("DELETE", rf"api/users/{_PERSON}/{_SERVER}", "stop"),
-    ("DELETE", rf"api/users/{_PERSON}", "delete a person"),
-    ("POST", rf"api/users/{_PERSON}", "add a person"),
-    ("PATCH", rf"api/users/{_PERSON}", "change a person"),
-    ("POST", rf"api/users/{_PERSON}/tokens", "make a token"),
-    ("DELETE", rf"api/users/{_PERSON}/tokens/[^/]+", "revoke a token"),
-    ("POST", rf"api/users/{_PERSON}/ssh-keys", "add an SSH key"),
-    ("DELETE", rf"api/users/{_PERSON}/ssh-keys/[^/]+", "remove an SSH key"),
-    ("POST", r"ssh-keys", "add an SSH key"),
-    ("POST", r"ssh-keys/\d+/remove", "remove an SSH key"),
-    ("POST", rf"share/{_PERSON}{_MORE}", "share"),
-    ("POST", rf"share-link/{_PERSON}{_MORE}", "make a link to share"),
-    ("POST", rf"unshare/{_PERSON}{_MORE}", "take back a share"),
-    ("POST", rf"share-port/{_PERSON}{_MORE}", "share a port"),
-    ("POST", rf"api/users/{_PERSON}/{_SERVER}/port-shares", "share a port"),
-    ("DELETE", rf"api/users/{_PERSON}/{_SERVER}/port-shares/\d+", "take back a share"),
-    ("POST", rf"publish/{_PERSON}{_MORE}", "publish an app"),
-    ("POST", rf"api/users/{_PERSON}/{_SERVER}/apps", "publish an app"),
-    ("DELETE", rf"api/users/{_PERSON}/{_SERVER}/apps/\d+", "take back an app"),
+    ("POST", r"login", Text("sign in")),
+    ("GET", r"oauth_callback", Text("sign in")),
+    ("GET", r"logout", Text("sign out")),
+    ("POST", r"signup", Text("sign up")),
+    ("POST", r"confirm/[^/]*", Text("confirm a sign-up")),  # its address opens something
+    ("POST", r"change-password(?:/(?P<user>[^/]+))?", Text("change a password")),
+    ("POST", rf"authorize/{_PERSON}", Text("authorize")),
+    ("POST", rf"discard/{_PERSON}", Text("discard a sign-up")),
+    ("POST", rf"delete-person/{_PERSON}", Text("delete a person")),
+    ("POST", rf"unlock/{_PERSON}", Text("unlock")),
+    ("POST", rf"(?:start|restart)/{_PERSON}{_MORE}", Text("start")),
+    ("POST", rf"stop/{_PERSON}{_MORE}", Text("stop")),
+    ("POST", rf"delete/{_PERSON}{_MORE}", Text("delete a server")),
+    ("POST", rf"workspace/{_PERSON}{_MORE}", Text("rename")),
+    ("POST", r"spawn(?:/(?P<user>[^/]+)(?:/(?P<server>[^/]+))?)?", Text("start")),
+    ("POST", rf"api/users/{_PERSON}/{_SERVER}", Text("start")),
+    ("DELETE", rf"api/users/{_PERSON}/{_SERVER}", Text("stop")),
+    ("DELETE", rf"api/users/{_PERSON}", Text("delete a person")),
+    ("POST", rf"api/users/{_PERSON}", Text("add a person")),
+    ("PATCH", rf"api/users/{_PERSON}", Text("change a person")),
+    ("POST", rf"api/users/{_PERSON}/tokens", Text("make a token")),
+    ("DELETE", rf"api/users/{_PERSON}/tokens/[^/]+", Text("revoke a token")),
+    ("POST", rf"api/users/{_PERSON}/ssh-keys", Text("add an SSH key")),
+    ("DELETE", rf"api/users/{_PERSON}/ssh-keys/[^/]+", Text("remove an SSH key")),
+    ("POST", r"ssh-keys", Text("add an SSH key")),
+    ("POST", r"ssh-keys/\d+/remove", Text("remove an SSH key")),
+    ("POST", rf"share/{_PERSON}{_MORE}", Text("share")),
+    ("POST", rf"share-link/{_PERSON}{_MORE}", Text("make a link to share")),
+    ("POST", rf"unshare/{_PERSON}{_MORE}", Text("take back a share")),
+    ("POST", rf"share-port/{_PERSON}{_MORE}", Text("share a port")),
+    ("POST", rf"api/users/{_PERSON}/{_SERVER}/port-shares", Text("share a port")),
+    ("DELETE", rf"api/users/{_PERSON}/{_SERVER}/port-shares/\d+", Text("take back a share")),
+    ("POST", rf"publish/{_PERSON}{_MORE}", Text("publish an app")),
+    ("POST", rf"api/users/{_PERSON}/{_SERVER}/apps", Text("publish an app")),
+    ("DELETE", rf"api/users/{_PERSON}/{_SERVER}/apps/\d+", Text("take back an app")),
     ("POST", rf"apps/{_PERSON}/[a-z0-9-]+", START_FOR_APP),
-    ("POST", r"accept-share", "accept a share"),
-    ("POST", r"admin/announcement", "announce"),
-    ("POST", rf"ssh-access/{_PERSON}{_MORE}", "hand out SSH"),
-    ("POST", r"ssh-key", "register an SSH key by a link"),
-    ("POST", r"api/shares/(?P<user>[^/]+)/(?P<server>[^/]*)", "share"),
-    ("PATCH", r"api/shares/(?P<user>[^/]+)/(?P<server>[^/]*)", "take back a share"),
-    ("DELETE", r"api/shares/(?P<user>[^/]+)/(?P<server>[^/]*)", "take back a share"),
-    ("POST", r"keep", "keep running"),
-    ("POST", r"schedule", "choose a schedule"),
-    ("POST", r"invite", "invite"),
-    ("POST", rf"api/users/{_PERSON}/invitation", "invite"),
-    ("PUT", rf"api/users/{_PERSON}/authorization", "authorize"),
-    ("POST", rf"api/users/{_PERSON}/unlock", "unlock"),
-    ("POST", r"invitation", "choose a password by a link"),
-    ("POST", r"(?:admin/)?trash/[^/]+/restore", "restore from the trash"),
-    ("POST", rf"api/(?:users/{_PERSON}/)?trash/[^/]+/restore", "restore from the trash"),
-    ("POST", r"(?:admin/)?trash/[^/]+/remove", "remove for good"),
-    ("DELETE", rf"api/(?:users/{_PERSON}/)?trash/[^/]+", "remove for good"),
-    ("POST", r"services/cleanup-service(?:/.*)?", "clean up"),
-    ("GET", r"/services/cleanup-service/(?:users|expired|trash)/?", "clean up"),
-    ("POST", r"api/groups/[^/]+(?:/users)?", "change a group"),
-    ("DELETE", r"api/groups/[^/]+(?:/users)?", "change a group"),
+    ("POST", r"accept-share", Text("accept a share")),
+    ("POST", r"admin/announcement", Text("announce")),
+    ("POST", rf"ssh-access/{_PERSON}{_MORE}", Text("hand out SSH")),
+    ("POST", r"ssh-key", Text("register an SSH key by a link")),
+    ("POST", r"api/shares/(?P<user>[^/]+)/(?P<server>[^/]*)", Text("share")),
+    ("PATCH", r"api/shares/(?P<user>[^/]+)/(?P<server>[^/]*)", Text("take back a share")),
+    ("DELETE", r"api/shares/(?P<user>[^/]+)/(?P<server>[^/]*)", Text("take back a share")),
+    ("POST", r"keep", Text("keep running")),
+    ("POST", r"schedule", Text("choose a schedule")),
+    ("POST", r"invite", Text("invite")),
+    ("POST", rf"api/users/{_PERSON}/invitation", Text("invite")),
+    ("PUT", rf"api/users/{_PERSON}/authorization", Text("authorize")),
+    ("POST", rf"api/users/{_PERSON}/unlock", Text("unlock")),
+    ("POST", r"invitation", Text("choose a password by a link")),
+    ("POST", r"(?:admin/)?trash/[^/]+/restore", Text("restore from the trash")),
+    ("POST", rf"api/(?:users/{_PERSON}/)?trash/[^/]+/restore", Text("restore from the trash")),
+    ("POST", r"(?:admin/)?trash/[^/]+/remove", Text("remove for good")),
+    ("DELETE", rf"api/(?:users/{_PERSON}/)?trash/[^/]+", Text("remove for good")),
+    ("POST", r"services/cleanup-service(?:/.*)?", Text("clean up")),
+    ("GET", r"/services/cleanup-service/(?:users|expired|trash)/?", Text("clean up")),
+    ("POST", r"api/groups/[^/]+(?:/users)?", Text("change a group")),
+    ("DELETE", r"api/groups/[^/]+(?:/users)?", Text("change a group")),
 ]
 NAMED = [(method, re.compile(pattern), name) for method, pattern, name in _NAMED]
+# As the record has them, for who reads it in another language.
+_REMOVE, _ENTER = Text("delete a server"), Text("enter")
+TEXTS = {str(name): name for name in (_ENTER, *(name for _, _, name in NAMED))}
 # What workspaces, the proxy and the bastion tell the hub by themselves, every minute.
 QUIET = re.compile(r"api/users/[^/]+/activity|api/(?:proxy|ssh-lookup|ssh-bundle)(?:/.*)?|metrics")
 ENTER = re.compile(r"api/oauth2/authorize|tools")
@@ -117,7 +122,7 @@ def read_event(handler: Any, hub_prefix: str) -> Event | None:
         match = pattern.fullmatch(path)
         if method == request.method and match:
             found = {key: unquote(text) for key, text in match.groupdict().items() if text}
-            name = "delete a server" if name == "stop" and _removes(handler) else name
+            name = _REMOVE if name == "stop" and _removes(handler) else name
             about = found.get("user") or getattr(handler, "concerns", "")
             about = about or _find_subject(handler, name) or by
             told = getattr(handler, "told", {})
@@ -163,7 +168,7 @@ def _read_entry(handler: Any, by: str | None) -> Event | None:
     row = getattr(handler, "entered", None) or _find_entered(handler)
     if by is None or row is None or row[0] == by:
         return None
-    return Event("enter", by, row[0], row[1] or None, told=getattr(handler, "told", {}))
+    return Event(_ENTER, by, row[0], row[1] or None, told=getattr(handler, "told", {}))
 
 
 def _find_entered(handler: Any) -> Any:

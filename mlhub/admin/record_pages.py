@@ -7,6 +7,7 @@ from typing import Any
 
 from tornado import web
 
+from mlhub.admin.events import TEXTS
 from mlhub.admin.record import FILE, read_latest
 from mlhub.settings import Settings
 from mlhub.web.pages import AccountPage
@@ -35,6 +36,7 @@ class RecordPage(AccountPage):
         await self.show(
             "record.html",
             records=found[:PAGE_SIZE],
+            texts=TEXTS,
             person=person or "",
             offset=offset,
             page_size=PAGE_SIZE,
