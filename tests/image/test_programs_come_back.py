@@ -206,6 +206,10 @@ def test_while_the_hub_is_away_its_pages_say_so_and_ask_again(busy_hub, wait_for
     kill(busy_hub, "hub")
     answer = busy_hub.request("GET", "/hub/home", headers={"Accept": "text/html"})
     assert_asks_again(answer, 503, "This workspace or the hub does not answer yet.")
+    german = {"Accept": "text/html", "Accept-Language": "de-AT,de;q=0.9,en;q=0.5"}
+    assert (
+        "<title>Einen Moment " in busy_hub.request("GET", "/hub/home", headers=german)[2].decode()
+    )
     wait_for(lambda: is_answered(busy_hub.port, "/hub/login"), "the hub answers", HUB_BACK_SECONDS)
 
 
