@@ -4,53 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 from jupyterhub import orm
-from jupyterhub.auth import DummyAuthenticator
 from sqlalchemy.orm import sessionmaker
 from tornado import web
 
 from mlhub.cleanup.plan import Task
 from mlhub.cleanup.service import Cleanup
-from mlhub.hub.reconciliation import Reconciliation
 from mlhub.settings import Settings
 from mlhub.workspaces import due_stops
 from mlhub.workspaces.gaps import note_seen
 from mlhub.workspaces.holder import PersonKey
 from mlhub.workspaces.port import Kind
-
-
-class People:
-    """JupyterHub's users by their rows, over those of a hub at hand."""
-
-    def __init__(self, hub):
-        self.hub = hub
-
-    def __getitem__(self, orm_user):
-        return self.hub.user(orm_user.name)
-
-    def get(self, name):
-        return self.hub.user(name) if orm.User.find(self.hub.db, name) else None
+from tests.support.at_hand import begin_again
 
 
 @pytest.fixture
 def restart(hub):
     """Start a hub over what there is; return what it is."""
-
-    async def begin(**rules):
-        hub.users.clear()
-        app = SimpleNamespace(
-            db=hub.db,
-            users=People(hub),
-            authenticator=DummyAuthenticator(**{"allow_all": True, **rules}),
-            allow_named_servers=True,
-        )
-        await Reconciliation(app, hub.backend).reconcile()
-        return app
-
-    return begin
+    return partial(begin_again, hub)
 
 
 async def lose_database(hub):

@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import requests
 
+from tests.support.old_single_user import ensure_old_jupyterhub
+
 pytestmark = pytest.mark.full
-PACKAGES = (
-    *("jupyterhub==1.4.2", "notebook==6.4.12", "jupyter_client<8", "ipykernel<6.20"),
-    *("sqlalchemy<1.5", "traitlets<5.10", "tornado<6.2", "pyzmq<25", "setuptools<80"),
-)
 
 
 @pytest.fixture(scope="module")
 def program() -> Path:
-    """Return `jupyterhub-singleuser` of that time, kept between runs."""
-    cache = Path(os.environ.get("MLHUB_CACHE") or Path.home() / ".cache" / "mlhub")
-    folder = cache / f"singleuser-1.4.2-python{sys.version_info[1]}"
-    if not (folder / ".complete").exists():
-        shutil.rmtree(folder, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", folder], check=True, capture_output=True)
-        install = [folder / "bin/python", "-m", "pip", "install", "--quiet", *PACKAGES]
-        subprocess.run(install, check=True, capture_output=True, timeout=600)
-        (folder / ".complete").touch()
-    return folder / "bin" / "jupyterhub-singleuser"
+    """Return `jupyterhub-singleuser` of that time."""
+    return ensure_old_jupyterhub() / "bin" / "jupyterhub-singleuser"
 
 
 @pytest.fixture(scope="module")
