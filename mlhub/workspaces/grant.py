@@ -16,6 +16,7 @@ from mlhub.policy.disk import DiskUse
 from mlhub.policy.quota import Reservation
 
 Traits = Mapping[str, Any]
+ACCEPTED = "accepted_options"  # in all that this hub has written of a spawner
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Grant:
         # The key is the one of older versions.
         reservation = state.get("holding") if is_running else None
         return cls(
-            options=dict(state.get("accepted_options") or {}),
+            options=dict(state.get(ACCEPTED) or {}),
             handed_out=state.get("granted_options"),
             handed_out_by=state.get("granted_by"),
             expires_at=state.get("expires_at"),
@@ -64,7 +65,7 @@ class Grant:
     def to_state(self) -> dict[str, Any]:
         """Return what must survive a restart of the hub, as JSON."""
         state: dict[str, Any] = {
-            "accepted_options": dict(self.options),
+            ACCEPTED: dict(self.options),
             "granted_options": None if self.handed_out is None else dict(self.handed_out),
             "granted_by": self.handed_out_by,
             "expires_at": self.expires_at,

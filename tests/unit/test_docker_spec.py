@@ -5,7 +5,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from mlhub.backends.docker.spec import Mounts, Place, Wanted, keeps_data, make_spec, read_held
+from mlhub.backends.docker.held import keeps_data, read_held
+from mlhub.backends.docker.spec import Mounts, Place, Wanted, make_spec
 from mlhub.errors import ConfigurationError
 from mlhub.ssh.authority import BUNDLE
 

@@ -14,8 +14,8 @@ from typing import Any
 import jupyterhub
 
 from mlhub.backends.docker import preflight
+from mlhub.backends.docker.held import keeps_data
 from mlhub.backends.docker.inventory import DockerBackend
-from mlhub.backends.docker.spec import keeps_data
 from mlhub.backends.docker.traits import ConfiguredDockerSpawner
 from mlhub.errors import CapacityError, ImageError, WorkspaceError
 from mlhub.texts import Text

@@ -21,6 +21,7 @@ from mlhub.backends.docker.disk import read_taken
 from mlhub.backends.docker.engine import Engine, seconds
 from mlhub.backends.docker.hosts import HostFacts, is_local
 from mlhub.backends.docker.networks import Networks
+from mlhub.backends.docker.original import Original, find_originals
 from mlhub.backends.docker.ssh_bundle import Bundle
 from mlhub.backends.docker.states import States
 from mlhub.backends.docker.updates import Updates
@@ -55,6 +56,7 @@ class DockerBackend(BackgroundBackend):
         self.networks = Networks(self.engine, hub_name, pool, prefix, self.extra_labels)
         self.volumes = DockerVolumes(self.engine, hub_name, self.extra_labels)
         self.variants: tuple[str, ...] = ()  # workspaces on the host that come with the default one
+        self.originals: dict[Identity, Original] = {}  # that run, as they were seen last
         self.ssh_bundle = Bundle(self.engine, hub_name, self.extra_labels, self.find_self)
         self._own, self._ready = Once(self._find_self), Once(self._make_ready)
 
@@ -184,13 +186,14 @@ class DockerBackend(BackgroundBackend):
 
     async def _list_containers(self, user: str | None) -> list[dict[str, Any]]:
         # Containers without a server name are no workspaces (the guard's short-lived ones).
-        return hide_previous(
-            await self.engine.call(
-                "containers",
-                all=True,
-                filters={"label": [*_make_filter(self.hub_name, user), LABEL_SERVER]},
-            )
+        found = await self.engine.call(
+            "containers",
+            all=True,
+            filters={"label": [*_make_filter(self.hub_name, user), LABEL_SERVER]},
         )
+        if user is None:
+            self.originals = find_originals(found)
+        return hide_previous(found)
 
 
 def hide_previous(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:

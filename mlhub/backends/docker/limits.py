@@ -15,7 +15,7 @@ from docker.utils import parse_bytes
 from mlhub.policy.decide import Decision
 from mlhub.quantities import ALL_GPUS
 
-CPU_PERIOD = 100_000
+CPU_PERIOD, NANO = 100_000, 1_000_000_000
 # What the engine can change on a container that exists, so that a changed amount costs nobody what
 # is installed inside.
 CHANGEABLE = ("cpu_period", "cpu_quota", "mem_limit", "mem_reservation", "memswap_limit")
@@ -61,6 +61,10 @@ def list_changes(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> dict[st
     terms); nothing where all fits.
     """
     limits = {key: wanted[key] for key in CHANGEABLE if wanted.get(key)}
+    share = _read(limits.get("cpu_quota", 0)) / _read(limits.get("cpu_period", CPU_PERIOD))
+    if found.get("NanoCpus") == round(share * NANO):
+        # The same, as the original asked for it; the engine takes no other way for it then.
+        limits = {key: value for key, value in limits.items() if not key.startswith("cpu_")}
     keys = {
         "cpu_period": "CpuPeriod",
         "cpu_quota": "CpuQuota",

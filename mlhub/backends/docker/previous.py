@@ -14,7 +14,7 @@ from docker.errors import DockerException
 from requests import RequestException
 
 from mlhub.backends.docker.container import PREVIOUS, Container, FormerContainerError
-from mlhub.backends.docker.spec import keeps_data
+from mlhub.backends.docker.held import keeps_data
 from mlhub.errors import MLHubError
 
 REMOVE_ATTEMPTS, REMOVE_PAUSE_SECONDS = 10, 10.0

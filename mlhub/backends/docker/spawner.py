@@ -19,15 +19,13 @@ from typing import Any
 from docker.errors import DockerException
 
 from mlhub.backends.adoption import NOT_ALLOWED, Replace, judge
-from mlhub.backends.docker.container import (
-    LABEL_PORT,
-    read_address,
-    read_environment,
-)
+from mlhub.backends.docker.container import LABEL_PORT, read_address
 from mlhub.backends.docker.guard import check_networks
+from mlhub.backends.docker.held import read_held
 from mlhub.backends.docker.hosts import read_host
 from mlhub.backends.docker.names import check_template
 from mlhub.backends.docker.offered import find_variants, note_images
+from mlhub.backends.docker.original_spawner import OriginalMixin
 from mlhub.backends.docker.post_start import run_inside
 from mlhub.backends.docker.prepull import keep_pulling
 from mlhub.backends.docker.seccomp import find_profile
@@ -38,11 +36,9 @@ from mlhub.backends.docker.spec import (
     Probe,
     Wanted,
     make_spec,
-    read_held,
 )
 from mlhub.backends.docker.ssh import SshEntryMixin
 from mlhub.backends.docker.start import Start
-from mlhub.backends.docker.use import DockerUseMixin
 from mlhub.errors import NameTakenError
 from mlhub.options.option import Host
 from mlhub.workspaces.belief import read_belief
@@ -53,7 +49,7 @@ from mlhub.workspaces.tokens import keep_server_token
 INSPECT_SECONDS = 30.0
 
 
-class MLHubDockerSpawner(SshEntryMixin, DockerUseMixin):
+class MLHubDockerSpawner(SshEntryMixin, OriginalMixin):
     """Start workspaces as containers of a Docker engine."""
 
     has_own_address = True
@@ -89,6 +85,7 @@ class MLHubDockerSpawner(SshEntryMixin, DockerUseMixin):
         with backend.engine.friendly_errors():
             await backend.prepare()
             await backend.finish_deletion(self.identity)
+            await self.refuse_a_second()
         async with backend.networks.hold(self.identity):
             address = await self._start()
         self.open_ssh()
@@ -118,6 +115,8 @@ class MLHubDockerSpawner(SshEntryMixin, DockerUseMixin):
         return running.address
 
     async def _prepare_place(self) -> ContainerSpec:
+        if self.original:
+            return await self.make_spec(None)
         with self.backend.engine.friendly_errors():
             volume, *_ = await asyncio.gather(
                 self.ensure_volume(), self.ensure_network(), self.prepare_ssh()
@@ -129,9 +128,10 @@ class MLHubDockerSpawner(SshEntryMixin, DockerUseMixin):
         is to be then, None where it has to be made anew.
         """
         asked = self.decision.env if self.decision and not self.adopts_only else {}
-        verdict = judge(read_environment(found), asked, spec.environment)
+        verdict = judge(self.read_told(found), asked, spec.environment)
         if not isinstance(verdict, Replace):
             if self.take_over(read_held(found, spec.wanted.site_host or {})):
+                self.tell_of_files(found)
                 return await self.make_spec(spec.place.volume)
             verdict = Replace(NOT_ALLOWED)
         if self.adopts_only:
@@ -142,7 +142,7 @@ class MLHubDockerSpawner(SshEntryMixin, DockerUseMixin):
     def _make_start(self) -> Start:
         return Start(
             self.container,
-            None if self.network_name else self.backend.networks,
+            None if self.network_name or self.original else self.backend.networks,
             self.workspace_image.ensure,
             stop_seconds=self.stop_seconds,
             may_restart=not self.adopts_only,

@@ -18,7 +18,7 @@ from mlhub.backends.docker.hardening import (
     make_host_config,
     merge_host_config,
 )
-from mlhub.backends.docker.limits import CHANGEABLE, CPU_PERIOD, make_limits
+from mlhub.backends.docker.limits import CHANGEABLE, make_limits
 from mlhub.backends.docker.seccomp import confine
 from mlhub.backends.docker.ssh_bundle import admit_ssh, has_bundle, runs_as_root
 from mlhub.policy.decide import Decision
@@ -212,32 +212,6 @@ def _list_asked(wanted: Wanted) -> dict[str, Any]:
         # anew.
         "ssh": wanted.wants_ssh,
     }
-
-
-def keeps_data(container: Mapping[str, Any]) -> bool:
-    """Return True if a container, as the engine shows it, holds its workspace's files itself."""
-    return (container["Config"].get("Labels") or {}).get(LABEL_DATA) == IN_CONTAINER
-
-
-def read_held(container: Mapping[str, Any], site: Mapping[str, Any]) -> dict[str, Any]:
-    """Read what a container, as the engine describes it, holds, as options; what the site's host
-    config ``site`` says is not its own.
-    """
-    host = container["HostConfig"]
-    held: dict[str, Any] = {"is_mount_volume": not keeps_data(container)}
-    if host.get("CpuQuota", 0) > 0 and not {"cpu_quota", "cpu_period", "nano_cpus"} & set(site):
-        held["cpu_limit"] = host["CpuQuota"] / (host.get("CpuPeriod") or CPU_PERIOD)
-    for option, name in (("mem_limit", "Memory"), ("shm_size", "ShmSize")):
-        if host.get(name) and option not in site:
-            held[option] = host[name]
-    if "device_requests" not in site:
-        requests = host.get("DeviceRequests") or []
-        held["gpus"] = (
-            "all"
-            if any(each.get("Count") == -1 for each in requests)
-            else [i for each in requests for i in each.get("DeviceIDs") or []]
-        )
-    return held
 
 
 def hash_arguments(

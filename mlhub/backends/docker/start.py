@@ -17,9 +17,10 @@ from docker.errors import APIError
 
 from mlhub.backends.adoption import TOKEN_VARIABLE, fits_hub
 from mlhub.backends.docker.container import Clock, Container, read_address, read_environment
+from mlhub.backends.docker.held import keeps_data
 from mlhub.backends.docker.networks import Networks
 from mlhub.backends.docker.previous import Previous
-from mlhub.backends.docker.spec import ContainerSpec, keeps_data
+from mlhub.backends.docker.spec import ContainerSpec
 from mlhub.errors import MLHubError, OptionsError
 from mlhub.texts import Text
 from mlhub.workspaces.port import Address
