@@ -25,6 +25,8 @@ from mlhub.workspaces.port_sharing import PortShare, list_triples
 from mlhub.workspaces.spawner import find_workspace
 
 MARGIN_SECONDS = 0.3
+# The scopes of a workspace's own token, as JupyterHub makes it.
+OPENS_ONE, OPENS_NOTHING = "access:servers!server=", "users:activity!"
 
 
 class Guests:
@@ -72,17 +74,21 @@ class Guests:
                 self.is_due = True
 
     def _is_of_ending_workspace(self, token: Any) -> bool:
-        """Return True for the token of a workspace that is starting, stopping or gone: what it had
-        opened ends by itself. By its note alone it would be anybody's, who name their tokens.
+        """Return True for a token that opens just a workspace of its owner's that is starting or
+        stopping: what it had opened ends by itself. Its note tells nothing: people name their
+        tokens as they like.
         """
-        note = token.note or ""
-        if not note.startswith("Server at "):
-            return False
+        opens = {each for each in token.scopes or () if not each.startswith(OPENS_NOTHING)}
         if not getattr(self.app, "http_server", None):  # tidied up before anybody comes in
-            return True
+            return all(each.startswith(OPENS_ONE) for each in opens)
         # A plain dict by their numbers: what JupyterHub's own get() does asks the database.
         user = dict.get(self.app.users, token.user_id)
-        return user is not None and any(spawner.pending for spawner in user.spawners.values())
+        spawners = user.spawners.values() if user is not None else ()
+        return opens <= {
+            f"{OPENS_ONE}{spawner.user.name}/{spawner.name}"
+            for spawner in spawners
+            if spawner.pending in ("spawn", "stop")
+        }
 
     def _notice_bulk(self, context: Any) -> None:
         self.is_due |= issubclass(context.mapper.class_, orm.Share)

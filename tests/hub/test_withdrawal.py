@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from mlhub.workspaces.belief import BELIEF_SECONDS
 from tests.support.hub_process import Service
 from tests.support.websockets import is_open, open_websocket
 
@@ -21,9 +22,14 @@ c.JupyterHub.authenticator_class = 'native'
 c.MLHubNativeAuthenticator.admin_password = {GOOD!r}
 c.MLHubNativeAuthenticator.minimum_password_length = 8
 c.MLHub.correction_seconds = 7
+c.JupyterHub.tornado_settings = {{{{"slow_spawn_timeout": 0}}}}
 allow_list_file = "{{directory}}/list.txt"
 
-def keep_token(spawner):
+import asyncio
+
+async def keep_token(spawner):
+    while spawner.name == "slow" and Path("{{directory}}", "hold").exists():
+        await asyncio.sleep(0.05)
     Path("{{directory}}", f"token-{{{{spawner.user.name}}}}-{{{{spawner.name}}}}")\
 .write_text(spawner.api_token)
 
@@ -205,6 +211,29 @@ def test_a_token_that_is_revoked_opens_nothing_and_the_others_go_on(place, twin,
     wait_for_held(person, {"token", "workspace's token"})
     person.socket = open_websocket(hub.url, f"/user/{person.name}/")
     assert twin.list_held() == HOLDINGS
+
+
+def test_so_it_is_while_another_workspace_starts_whose_own_token_ends_nothing(place, twin):
+    """Of that one alone what was opened ends by itself, whatever a token is called."""
+    hub, allow_list, _ = place
+    person, admin = Person(place, "hasty", has_browser=False), hub.service()
+    held = person.list_held()
+    person.start("slow")
+    admin.stop(person.name, "slow")
+    assert_keeps(person, held, BELIEF_SECONDS + 1)
+    made = admin.post(f"users/{person.name}/tokens", json={"note": "Server at /user/hasty/slow/"})
+    hold = allow_list.file.parent / "hold"
+    hold.touch()
+    try:
+        assert admin.start(person.name, {}, "slow").status_code == 202
+        path = f"users/{person.name}/tokens/{made.json()['id']}"
+        assert admin.delete(path).status_code == 204
+        wait_for_held(person, held - {"WebSocket"})
+        assert admin.get_server(person.name, "slow")["pending"] == "spawn"
+    finally:
+        hold.unlink()
+    assert twin.list_held() == HOLDINGS
+    assert admin.delete(f"users/{person.name}").status_code == 204
 
 
 def test_who_is_no_administrator_any_more_has_an_administrators_rights_no_more(place):
