@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import http.client
 import http.server
+import re
 import threading
 from datetime import UTC, datetime, timedelta
 
@@ -25,7 +26,32 @@ c.JupyterHub.tornado_settings = \
 {{"headers": {{"Content-Security-Policy": "frame-ancestors {platform}"}}}}
 c.Authenticator.admin_users = {{"boss"}}
 c.Spawner.workspace_images = [c.Spawner.image, "{jupyter}"]
+
+# As if nobody had used any workspace for three quarters of an hour.
+from mlhub.workspaces import idle
+plan_stop = idle.plan_stop
+idle.plan_stop = lambda limits, started, used: plan_stop(limits, started - 2700, used - 2700)
 """
+# What JupyterLab tells, the button beside it, and what that opens.
+NOTICES = [
+    (
+        r"This workspace is stopped in \d+ minutes, because by then nobody has used it for 1 hour\."
+        r" Its files stay\.",
+        "Your workspaces",
+        ("button", "Keep it running"),
+    ),
+    (
+        r"This workspace is stopped in \d+ minutes by its schedule\. Its files stay\.",
+        "Schedule",
+        ("heading", "Schedule of the default"),
+    ),
+    (
+        r"This workspace expires in \d+ hours\. Then it is stopped, and its data moves to the"
+        r" trash\.",
+        "Extend",
+        ("heading", "Extend the default"),
+    ),
+]
 OPEN_SOCKET = """address => new Promise(done => {
     const socket = new WebSocket(address);
     socket.onopen = () => done("open");
@@ -68,6 +94,8 @@ def hub(make_hub, platform):
         config,
         arguments=("--publish", f"127.0.0.1:{port}:8080"),
         MLHUB_SUBDOMAIN_HOST=f"http://hub.localhost:{port}",
+        MLHUB_CULL_ENABLED="true",
+        MLHUB_CULL_EVERY="86400",  # told of, and not done
     )
     hub.port = port
     return hub
@@ -87,26 +115,28 @@ def ask(hub, host, path):
     return answer.status, answer.getheader("Location", ""), answer.read().decode()
 
 
-def test_a_person_works_at_a_host_name_of_their_own_where_jupyterlab_tells_of_a_stop_to_come(
+def test_a_person_works_at_a_host_name_of_their_own_where_jupyterlab_tells_of_each_end_to_come(
     hub, site, open_window
 ):
     ann = open_window(site)
     ann.sign_in("ann")
     ann.page.wait_for_url("**/hub/home")
     soon = datetime.now(UTC) + timedelta(minutes=12)
-    options = {"image": JUPYTER, "schedule": f"-{soon:%H:%M} UTC"}
+    options = {"image": JUPYTER, "schedule": f"-{soon:%H:%M} UTC", "days_to_live": 2}
     assert ann.call("POST", "users/ann/server", options)[0] in (201, 202)
     ann.visit("/hub/spawn-pending/ann")
     own = f"http://ann.hub.localhost:{hub.port}/user/ann"
     ann.page.wait_for_url(f"{own}/lab*", wait_until="commit")
     ann.wait_in_lab(".jp-LauncherCard")
-    notice = ann.page.get_by_text("This workspace is stopped in").first
-    expect(notice).to_contain_text("minutes by its schedule. Its files stay.")
-    with ann.page.context.expect_page() as opened:
-        ann.page.get_by_role("button", name="Schedule", exact=True).first.click()
-    expect(opened.value.get_by_role("heading", name="Schedule of the default")).to_be_visible()
-    assert opened.value.url.startswith(f"{site.url}/hub/schedule")
-    opened.value.close()
+    ann.page.get_by_text("This workspace expires").first.wait_for()
+    ann.shoot("jupyterlab-notices")
+    for notice, button, (role, name) in NOTICES:
+        expect(ann.page.get_by_text(re.compile(notice)).first).to_be_visible()
+        with ann.page.context.expect_page() as opened:
+            ann.page.get_by_role("button", name=button, exact=True).first.click()
+        expect(opened.value.get_by_role(role, name=name)).to_be_visible()
+        assert opened.value.url.startswith(f"{site.url}/hub/")
+        opened.value.close()
     ann.visit("/hub/home")
     expect(ann.page.get_by_role("heading", name="Default workspace")).to_contain_text("Running")
     ann.page.locator("#logout").click()
