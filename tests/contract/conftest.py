@@ -1,10 +1,8 @@
 """One hub at hand for each backend, so that one suite judges all of them alike."""
 
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import nullcontext
-from http.server import ThreadingHTTPServer
 
 import docker
 import pytest
@@ -17,7 +15,7 @@ from mlhub.backends.registry import find_kind
 from tests.support import own_backend
 from tests.support.at_hand import HubAtHand
 from tests.support.cluster import Cluster, KubernetesHub
-from tests.support.elsewhere import Refusal, lead_elsewhere
+from tests.support.elsewhere import REFUSAL, answer_all, lead_elsewhere
 from tests.support.engine import DockerHub, build_workspace_image, remove_leftovers
 from tests.support.local_cluster import held_cluster
 from tests.support.names import make_hub_name
@@ -128,8 +126,4 @@ def away(hub):
 @pytest.fixture
 def refusing(hub):
     """Return a context in which the place answers, and refuses whatever it is asked."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Refusal) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield lambda: lead_elsewhere(hub, server.server_port, "http")
-        server.shutdown()
+    return lambda: answer_all(hub, *REFUSAL)

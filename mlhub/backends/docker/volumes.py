@@ -40,7 +40,7 @@ from mlhub.backends.trash import (
     read_reason,
     read_trashed_at,
 )
-from mlhub.errors import VolumeInUseError
+from mlhub.errors import EngineUnreachableError, VolumeInUseError
 from mlhub.identity import LABEL_ORIGIN, LABEL_SERVER, LABEL_USER, Identity
 from mlhub.texts import Text
 from mlhub.workspaces.holder import LABEL_PERSON, Holder
@@ -83,6 +83,11 @@ class DockerVolumes:
     async def _list(self, *labels: str) -> list[dict[str, Any]]:
         filters = {"label": [f"{LABEL_ORIGIN}={self.hub_name}", *labels]}
         answer = await self.engine.call("volumes", filters=filters)
+        if not isinstance(answer, dict):
+            raise EngineUnreachableError(
+                f"The Docker engine was asked for its volumes, and answered {str(answer)[:100]!r}."
+                " Look at what stands between the hub and the engine."
+            )
         return list(answer.get("Volumes") or [])
 
     async def _find(self, name: str) -> list[dict[str, Any]]:

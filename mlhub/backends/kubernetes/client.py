@@ -61,6 +61,11 @@ class Api:
                 limit=PAGE,
                 _continue=token,
             )
+            if not isinstance(page.get("items"), list):
+                raise EngineUnreachableError(
+                    f"The Kubernetes API was asked for a list, and answered {str(page)[:100]!r}."
+                    " Look at what stands between the hub and the API."
+                )
             found += page["items"]
             token = (page.get("metadata") or {}).get("continue") or ""
             if not token:
@@ -147,8 +152,18 @@ class Api:
             async for event in stream:
                 yield event["raw_object"]
 
-    async def _call(self, method: str, kind: str, *args: Any, **kwargs: Any) -> Any:
-        return json.loads(await self._fetch(method, kind, *args, **kwargs))
+    async def _call(self, method: str, kind: str, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        body = await self._fetch(method, kind, *args, **kwargs)
+        try:
+            answer = json.loads(body)
+        except ValueError:
+            answer = None
+        if not isinstance(answer, dict):
+            raise EngineUnreachableError(
+                f"What answers in place of the Kubernetes API says {body[:100]!r}, which is no"
+                " object. Look at what stands between the hub and the API."
+            )
+        return answer
 
     async def _fetch(self, method: str, kind: str, *args: Any, **kwargs: Any) -> bytes:
         call = getattr(shared_client(_APIS.get(kind, "CoreV1Api")), method)
