@@ -544,6 +544,8 @@ from mlhub.errors import EngineUnreachableError
 from mlhub.backends.fake import FakeBackend
 
 settings = json.loads(Path("settings.json").read_text())
+c.JupyterHub.authenticator_class = "dummy"
+c.Authenticator.allow_all = True
 settings |= {"cleanup_interval_seconds": 1, "trash_retention_days": 0}
 settings |= SETTINGS
 Path("settings.json").write_text(json.dumps(settings))
@@ -566,12 +568,18 @@ service.find_expired = fail_once
 """
 
 
-def test_the_timer_goes_on_after_errors_and_a_trash_that_keeps_nothing_is_emptied(workspace_hub):
+def test_the_timer_goes_on_after_errors_and_a_trash_that_keeps_nothing_says_so_and_is_emptied(
+    workspace_hub,
+):
     hub = workspace_hub(TIMED.replace("SETTINGS", "{}"))
     admin = hub.service()
     cleaner = Cleaner(hub, admin.headers["Authorization"].split()[1])
     admin.make_person("ann")
     start(hub, admin, "ann", "work")
+    browser = hub.browser()
+    browser.log_in("ann", "any")
+    for page in ("/hub/trash", "/hub/home"):  # the dialog before a deletion, too
+        assert "lost at once" in browser.get(page).text, page
     assert admin.delete("users/ann/servers/work", json={"remove": True}).status_code in (202, 204)
 
     def is_done():
