@@ -98,9 +98,10 @@ def test_whatever_is_done_in_whichever_order_the_last_accepted_command_holds(in_
 
 
 @pytest.mark.full
-def test_so_it_is_over_many_more_orders(in_memory):
+def test_so_it_is_over_four_hundred_orders(in_memory):
+    in_memory.groups = 5  # beside each other: one hub's lives take more time than commands do
     run_state_machine_as_test(
-        in_memory, settings=settings(max_examples=400, stateful_step_count=30, **ANYTHING)
+        in_memory, settings=settings(max_examples=80, stateful_step_count=30, **ANYTHING)
     )
 
 

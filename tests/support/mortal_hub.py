@@ -172,6 +172,11 @@ class NoProxy:
         pass
 
 
+def forget_disk(connection, _):
+    """Have a database wait for no disk: it is the hub that dies here, and not the machine."""
+    connection.execute("PRAGMA synchronous = OFF")
+
+
 class MortalHub:
     """One hub, over all its lives."""
 
@@ -181,6 +186,7 @@ class MortalHub:
         self.config, self.hub_name, self.folder = at_hand.config, at_hand.hub_name, folder
         self.spawner_class = at_hand.spawner_class
         self.url = f"sqlite:///{folder}/jupyterhub.sqlite"
+        self.factory = None
         self.fate, self.app, self.backend, self.shift = Fate(), None, None, 0.0
         # Since when nothing hinders it any more: its start, or the engine's return.
         self.watch = Stopwatch()
@@ -195,8 +201,12 @@ class MortalHub:
         self._others = asyncio.all_tasks()
         app = self.app = MLHub(config=self.config)
         app.spawner_class = self.spawner_class
-        with OPENING:
-            app.session_factory = orm.new_session_factory(self.url)
+        if self.factory is None:  # what makes the tables takes longer than a life
+            with OPENING:
+                self.factory = orm.new_session_factory(self.url)
+            self.factory.kw["bind"].dispose()
+            event.listen(self.factory.kw["bind"], "connect", forget_disk)
+        app.session_factory = self.factory
         app.db = app.session_factory()
         event.listen(app.db, "before_commit", self._refuse_when_dead)
         if not app.db.query(orm.Role).count():
