@@ -17,9 +17,9 @@ from pydantic import BeforeValidator, Field, ValidationError, WithJsonSchema
 from mlhub import quantities
 from mlhub.errors import ConfigurationError
 from mlhub.options.option import StrictModel
+from mlhub.options.our_images import OUR_WORKSPACE
 from mlhub.options.texts import PlainText, TextList, parse_path
 from mlhub.options.volume import Flag
-from mlhub.texts import Text
 
 DEFAULT_MOUNT_POINT = "/workspace"
 MAX_COMMAND_BYTES = 8192
@@ -196,9 +196,13 @@ _DOCKER_STACKS = ImageSettings(
     port=8888, mount_point="/home/jovyan", notebook_dir="/home/jovyan", uid=1000, gid=100
 )
 _WORKSPACES_OF_2021 = ImageSettings(answers_tools=True)
-# Of no registry: a site builds, loads or pushes them.
-OUR_WORKSPACE = "mltooling/mlhub-workspace"
-VARIANTS = ("science", "r")
+_TENSORBOARD = ImageSettings(
+    tools=(
+        DeclaredTool(
+            name="TensorBoard", port=6006, start="exec tensorboard --logdir runs --port 6006"
+        ),
+    )
+)
 KNOWN_IMAGES: dict[str, ImageSettings] = {
     "mltooling/ml-workspace*": _WORKSPACES_OF_2021,
     "*/mltooling/ml-workspace*": _WORKSPACES_OF_2021,
@@ -206,31 +210,11 @@ KNOWN_IMAGES: dict[str, ImageSettings] = {
     "*/jupyter/*": _DOCKER_STACKS,
     "jupyterhub/singleuser*": _DOCKER_STACKS,
     "*/jupyterhub/singleuser*": _DOCKER_STACKS,
+    f"{OUR_WORKSPACE}-science*": _TENSORBOARD,
+    f"*/{OUR_WORKSPACE}-science*": _TENSORBOARD,
+    f"{OUR_WORKSPACE}-gpu*": _TENSORBOARD,
+    f"*/{OUR_WORKSPACE}-gpu*": _TENSORBOARD,
 }
-
-
-def is_ours(image: str) -> bool:
-    """Return True if an image is a workspace that comes with the hub, from whichever registry."""
-    return re.match(rf"([^/]+/)*{OUR_WORKSPACE}[-:@]", f"{image}:") is not None
-
-
-def list_variants(image: str) -> tuple[str, ...]:
-    """List the references of the larger workspaces that come with the default one; none where that
-    is a site's own.
-    """
-    found = re.fullmatch(rf"((?:[^/]+/)*{OUR_WORKSPACE})((?::[^:@/]+)?)", image)
-    return tuple(f"{found[1]}-{each}{found[2]}" for each in VARIANTS) if found else ()
-
-
-def explain_missing_image(image: str) -> str:
-    """Tell what to do about an image that cannot be pulled."""
-    if not is_ours(image):
-        return Text("Check its name and the registry's access.")
-    return Text(
-        "No public registry has it: `./scripts/build` makes it (the larger"
-        " ones: `--all`), `./scripts/load FOLDER` takes it from a release, and"
-        " `./scripts/release --push REGISTRY` puts it where nodes can pull it."
-    )
 
 
 def find_image_settings(

@@ -1,4 +1,4 @@
-"""Build the product's images, and those of its tests; ``--all``: the larger workspaces, too."""
+"""Build the product's images, and those of its tests; the larger workspaces by name, or all."""
 
 from __future__ import annotations
 
@@ -21,10 +21,14 @@ from tools.images import (
 
 def main(arguments: Sequence[str]) -> int:
     """Build and print sizes."""
-    if unknown := set(arguments) - {"--all", "--force"}:
-        raise ToolError(f"{min(unknown)} is no option. Usage: ./scripts/build [--all] [--force]")
+    if unknown := set(arguments) - {"--all", "--force", *VARIANTS}:
+        raise ToolError(
+            f"{min(unknown)} is neither an option nor a larger workspace ({', '.join(VARIANTS)})."
+            " Usage: ./scripts/build [--force] [--all | NAME…]"
+        )
     ensure_engine()
-    product = (HUB, WORKSPACE, *(VARIANTS if "--all" in arguments else ()))
+    larger = [VARIANTS[name] for name in VARIANTS if {name, "--all"} & set(arguments)]
+    product = (HUB, WORKSPACE, *larger)
     for image in (*product, TEST_WORKSPACE, TEST_STACKS, TEST_POSTGRES):
         if not ensure_image(image, force="--force" in arguments):
             print(f"{image.tag} is up to date")

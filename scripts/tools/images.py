@@ -54,8 +54,8 @@ WORKSPACE = Image(
     ("docker/workspace", "docker/requirements/workspace.txt"),
 )
 # Larger workspaces, each on the small one.
-VARIANTS = tuple(
-    Image(
+VARIANTS = {
+    name: Image(
         f"mltooling/mlhub-workspace-{name}:latest",
         f"docker/workspace-{name}/Dockerfile",
         (f"docker/workspace-{name}", *locks, *WORKSPACE.inputs),
@@ -63,8 +63,10 @@ VARIANTS = tuple(
     for name, locks in {
         "science": ("docker/requirements/science.txt",),
         "r": (),
+        "gpu": ("docker/requirements/gpu.txt",),
+        "desktop": ("docker/requirements/desktop.txt",),
     }.items()
-)
+}
 TEST_WORKSPACE = Image(
     "mlhub-test-workspace:latest", "docker/test-workspace/Dockerfile", ("docker/test-workspace",)
 )
@@ -163,7 +165,7 @@ def ensure_image(image: Image, *, force: bool = False) -> bool:
     The product's get the version as a tag as well, which is what the chart asks for.
     """
     was_built = _ensure_built(image, force=force)
-    if image in (HUB, WORKSPACE, *VARIANTS):
+    if image in (HUB, WORKSPACE, *VARIANTS.values()):
         run("docker", "tag", image.tag, make_versioned_tag(image), quiet=True)
     return was_built
 

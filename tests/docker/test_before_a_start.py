@@ -12,7 +12,7 @@ from tornado import web
 from mlhub.backends.docker.offered import find_variants
 from mlhub.backends.docker.preflight import LABEL_HUB_VERSION
 from mlhub.identity import Identity
-from mlhub.options.images import list_variants
+from mlhub.options.our_images import list_variants
 from tests.support.engine import LABEL
 from tests.support.registry import build
 

@@ -25,6 +25,25 @@ R = """
 suppressPackageStartupMessages(library(dplyr))
 cat(nrow(filter(data.frame(x = 1:9), x > 6)), "\\n")
 """
+# A host without a GPU computes on the CPU, also what torch.compile has a compiler make.
+GPU = """
+import importlib.metadata, torch
+assert torch.version.cuda and importlib.metadata.version("nvidia-cublas")
+assert not torch.cuda.is_available()
+weight = torch.ones(3, requires_grad=True)
+torch.compile(lambda x: (weight * x).sum())(torch.ones(3)).backward()
+from torch.utils.tensorboard import SummaryWriter
+print(round(float(weight.grad.numpy().sum())))
+"""
+# The X server starts and ends as the person, without a network.
+DESKTOP = """
+import shutil, subprocess
+assert all(map(shutil.which, ("startxfce4", "xfce4-terminal", "dbus-launch")))
+started = ["vncserver", "-rfbunixpath", "/tmp/vnc", "-SecurityTypes", "None", "-xstartup"]
+told = subprocess.run([*started, "/bin/true"], capture_output=True, text=True)
+assert "New" in told.stderr, told
+print(3)
+"""
 # `jupyter run` waits ten seconds for a cell.
 RUN = """
 import sys
@@ -36,16 +55,22 @@ manager.shutdown_kernel(now=True)
 """
 
 
-@pytest.fixture(scope="module", autouse=True)
-def images() -> Iterator[dict[str, str]]:
-    """Return the images by what they are for; they are built where they are missing."""
+@pytest.fixture(scope="module", params=["science", "r", "gpu", "desktop"])
+def variant(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Return what an image is for, after it was built where it is missing."""
     sys.path.insert(0, str(ROOT / "scripts"))
     from tools.images import VARIANTS, WORKSPACE, ensure_image
 
-    for image in (WORKSPACE, *VARIANTS):
-        ensure_image(image)
-    yield {image.tag.partition(":")[0].rpartition("-")[2]: image.tag for image in VARIANTS}
+    ensure_image(WORKSPACE)
+    ensure_image(VARIANTS[request.param])
+    yield request.param
     sys.path.remove(str(ROOT / "scripts"))
+
+
+@pytest.fixture
+def image(variant: str) -> str:
+    """Return the image's reference."""
+    return f"mltooling/mlhub-workspace-{variant}:latest"
 
 
 def run_cell(image: str, kernel: str, code: str) -> str:
@@ -62,33 +87,30 @@ def run_cell(image: str, kernel: str, code: str) -> str:
     return result.stdout.strip()
 
 
-@pytest.mark.parametrize(
-    ("variant", "kernel", "code"), [("science", "python3", SCIENCE), ("r", "ir", R)]
-)
-def test_a_cell_uses_what_the_image_is_for(images, variant, kernel, code):
-    assert run_cell(images[variant], kernel, code) == "3"
+def test_a_cell_uses_what_the_image_is_for(variant, image):
+    kernel = "ir" if variant == "r" else "python3"
+    code = {"science": SCIENCE, "r": R, "gpu": GPU, "desktop": DESKTOP}[variant]
+    assert run_cell(image, kernel, code) == "3"
 
 
-@pytest.mark.parametrize("variant", ["science", "r"])
-def test_it_runs_as_the_default_workspace_does(images, variant):
+def test_it_runs_as_the_default_workspace_does(image):
     told = "{{.Config.User}} {{json .Config.Cmd}} {{json .Config.ExposedPorts}}"
     looked = [
         subprocess.run(
-            ["docker", "image", "inspect", "--format", told, image],
+            ["docker", "image", "inspect", "--format", told, each],
             capture_output=True,
             text=True,
             check=True,
         ).stdout
-        for image in (images[variant], "mltooling/mlhub-workspace:latest")
+        for each in (image, "mltooling/mlhub-workspace:latest")
     ]
     assert looked[0] == looked[1]
 
 
-@pytest.mark.parametrize("variant", ["science", "r"])
-def test_nothing_of_root_is_in_the_place_of_peoples_files(images, variant):
+def test_nothing_of_root_is_in_the_place_of_peoples_files(image):
     command = ["docker", "run", "--rm", "--network", "none", "--entrypoint", "find"]
     found = subprocess.run(
-        [*command, images[variant], "/workspace", "-not", "-user", "1000"],
+        [*command, image, "/workspace", "-not", "-user", "1000"],
         capture_output=True,
         text=True,
         check=True,

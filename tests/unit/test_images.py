@@ -14,10 +14,13 @@ from mlhub.options.image_catalogue import CatalogueImage, make_entry
 from mlhub.options.images import (
     SETTINGS_HELP,
     ImageSettings,
-    explain_missing_image,
     find_image_settings,
-    is_ours,
     lay_over,
+)
+from mlhub.options.our_images import (
+    VARIANTS,
+    explain_missing_image,
+    is_ours,
     list_variants,
 )
 from mlhub.settings import Settings
@@ -105,3 +108,51 @@ def test_larger_workspaces_are_called_as_the_default_one_is():
     pushed = list_variants("127.0.0.1:5000/mltooling/mlhub-workspace:3.0.0")
     assert "127.0.0.1:5000/mltooling/mlhub-workspace-r:3.0.0" in pushed
     assert list_variants(pushed[0]) == ()
+
+
+@pytest.mark.parametrize("registry", ["", "registry.example.org:5000/team/"])
+@pytest.mark.parametrize(
+    ("variant", "tools"),
+    [
+        ("", []),
+        ("-science", ["TensorBoard"]),
+        ("-r", []),
+        ("-gpu", ["TensorBoard"]),
+        ("-desktop", []),
+    ],
+)
+def test_a_larger_workspace_has_buttons_for_the_programs_that_it_brings(registry, variant, tools):
+    known = find_image_settings(f"{registry}mltooling/mlhub-workspace{variant}:3.0.0", {})
+    assert [each.name for each in known.tools or ()] == tools
+    assert not find_image_settings("example.org/mlhub-workspace-science:1", {}).tools
+
+
+def test_a_site_takes_a_button_of_ours_away():
+    image = "mltooling/mlhub-workspace-science:latest"
+    assert find_image_settings(image, {"*-science:*": {"tools": []}}).tools == ()
+
+
+def test_each_larger_workspace_that_is_offered_can_be_built(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    from tools import images
+
+    built = {name: ROOT / image.dockerfile for name, image in images.VARIANTS.items()}
+    assert tuple(built) == VARIANTS
+    assert [image.tag for image in images.VARIANTS.values()] == list(list_variants(OURS))
+    assert all(file.is_file() for file in built.values())
+    missing = [
+        entry
+        for image in images.VARIANTS.values()
+        for entry in image.inputs
+        if not (ROOT / entry).exists()
+    ]
+    assert missing == []
+
+
+def test_a_larger_workspace_of_another_name_is_not_built(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    from tools.build import main
+    from tools.console import ToolError
+
+    with pytest.raises(ToolError, match=r"spark is neither.*\(science, r, gpu, desktop\)"):
+        main(["science", "spark"])

@@ -14,7 +14,7 @@ from packaging.version import Version
 ROOT = Path(__file__).parents[2]
 PYTHON_LOCKS = sorted((ROOT / "docker" / "requirements").glob("*.txt"))
 NODE_LOCKS = sorted(
-    [ROOT / "docker" / "proxy" / "package-lock.json", *(ROOT / "tests").rglob("package-lock.json")]
+    file for folder in ("docker", "tests") for file in (ROOT / folder).rglob("package-lock.json")
 )
 
 

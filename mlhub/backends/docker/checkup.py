@@ -15,7 +15,7 @@ from mlhub.backends.docker.hub_container import find_own_container
 from mlhub.backends.finding import Finding, fail, judge_clock, ok, warn
 from mlhub.errors import MLHubError
 from mlhub.options.amount import describe_size
-from mlhub.options.images import explain_missing_image, is_ours
+from mlhub.options.our_images import explain_missing_image, is_ours
 from mlhub.quantities import GIBIBYTE
 from mlhub.settings import Settings
 

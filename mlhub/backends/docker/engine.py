@@ -33,7 +33,7 @@ from mlhub.errors import (
     MLHubError,
     friendly_errors,
 )
-from mlhub.options.images import explain_missing_image
+from mlhub.options.our_images import explain_missing_image
 from mlhub.texts import Text
 
 THREADS = 16

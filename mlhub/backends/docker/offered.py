@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mlhub.backends.docker.engine import Engine
 from mlhub.errors import SettingsError
-from mlhub.options.images import list_variants
+from mlhub.options.our_images import list_variants
 from mlhub.policy.model import SpawnerDefaults
 from mlhub.settings import Settings
 

@@ -12,7 +12,7 @@ from mlhub.errors import (
     MLHubError,
     WorkspaceDiedError,
 )
-from mlhub.options.images import explain_missing_image
+from mlhub.options.our_images import explain_missing_image
 from mlhub.texts import Text
 from mlhub.workspaces.port import Address
 

@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
             raise ToolError(USAGE)
         registry = words[index + 1].rstrip("/")
         del words[index : index + 2]
-    images = [HUB, WORKSPACE, *(VARIANTS if "--all" in words else ())]
+    images = [HUB, WORKSPACE, *(VARIANTS.values() if "--all" in words else ())]
     words = [word for word in words if word != "--all"]
     if len(words) > 1 or any(word.startswith("-") for word in words):
         raise ToolError(USAGE)
