@@ -33,6 +33,7 @@ FILES = {
     "gradio.Interface(lambda name: 'hello ' + name, 'text', 'text', api_name='greet').launch()\n",
     "dash_app.py": "import dash\napp = dash.Dash()\napp.layout = dash.html.Div('hello of dash')\n"
     "app.run()\n",
+    "shiny_app.py": "from shiny import App, ui\napp = App(ui.page_fluid('hello of shiny'), None)\n",
     "report.ipynb": json.dumps(
         {
             "cells": [CELL],
@@ -48,6 +49,7 @@ LOOKS = {
     "TensorBoard": ("data/environment", "data_location", ""),
     "Gradio": ("config", "hello|greet", ""),
     "Dash": ("_dash-layout", "hello of dash", ""),
+    "Shiny for Python": ("", "hello of shiny", "websocket/"),
     "Voilà": ("", "hello of voila", "api/kernels/{kernel}/channels"),
     "marimo": ("", "<marimo-", "ws?session_id=s_abcdef&file=__new__s_abcdef"),
 }
