@@ -22,7 +22,8 @@ from tools.console import CACHE, ROOT, ToolError
 # In each lane one after the other, in the order in which a failure teaches most. What needs no
 # container takes the processor time that the others leave.
 PURE = ("unit", "render", "hub")
-LANES = (("image",), ("contract", "kube"), ("docker", "chart"), (*PURE, "browser"))
+# The browser's tests come before those of the cluster, which may still be compiled meanwhile.
+LANES = (("image",), ("browser", "kube"), ("docker",), PURE, ("contract", "chart"))
 FOLDERS = tuple(folder for lane in reversed(LANES) for folder in lane)
 CLUSTER = ("contract", "chart", "kube")
 ON_CLUSTER = "kubernetes"
@@ -78,22 +79,20 @@ def plan(names: Sequence[str]) -> list[list[Job]]:
     jobs = [Job(name, (f"tests/{name}",)) for name in names]
     if os.environ.get("MLHUB_TEST_LANES") == "1":
         return [jobs]
-    engine, cluster, side, pure = (
+    image, cluster, engine, pure, waiting = (
         [job for job in jobs if job.folder in folders] for folders in LANES
     )
-    waiting: list[Job] = []
-    # What of the contract asks no cluster goes first, while the cluster may still be compiled. What
-    # asks it mostly waits for pods, beside all others.
-    if CONTRACT in cluster:
+    # What of the contract asks no cluster is the engine's. What asks it mostly waits for pods.
+    if CONTRACT in waiting:
         without, on_cluster = (
             CONTRACT._replace(name=f"contract ({keyword})", keyword=keyword)
             for keyword in (NO_CLUSTER, ON_CLUSTER)
         )
-        cluster = [without, *(job for job in cluster if job != CONTRACT)]
-        waiting = [on_cluster]
+        engine = [*engine, without]
+        waiting = [on_cluster, *(job for job in waiting if job != CONTRACT)]
     first, second = split(pure)
     # Half of the unit tests are over long before anything else, and what follows mostly waits.
-    return [lane for lane in (engine, cluster, [*first, *side], second, waiting) if lane]
+    return [lane for lane in (image, cluster, [*first, *engine], second, waiting) if lane]
 
 
 def split(jobs: list[Job]) -> list[list[Job]]:

@@ -26,15 +26,17 @@ def test_each_folder_of_tests_is_in_one_lane(lanes):
 
 
 def test_what_needs_the_engine_runs_beside_what_needs_the_cluster(lanes):
-    engine, cluster, side, pure, waiting = lanes.plan(lanes.FOLDERS)
-    assert [job.name for job in engine] == ["image"]
+    image, cluster, engine, pure, waiting = lanes.plan(lanes.FOLDERS)
+    assert [job.name for job in image] == ["image"]
     assert [(job.name, job.needs_cluster) for job in [*cluster, *waiting]] == [
-        ("contract (not kubernetes)", False),
+        ("browser", False),
         ("kube", True),
         ("contract (kubernetes)", True),
+        ("chart", True),
     ]
-    assert [job.folder for job in side] == ["unit", "docker", "chart"]
-    assert [job.folder for job in pure] == ["unit", "render", "hub", "browser"]
+    assert [job.folder for job in engine] == ["unit", "docker", "contract"]
+    assert not engine[-1].needs_cluster
+    assert [job.folder for job in pure] == ["unit", "render", "hub"]
 
 
 def test_two_processes_share_the_unit_tests_and_leave_none_out(lanes):
