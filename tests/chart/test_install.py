@@ -231,6 +231,7 @@ def test_a_change_of_the_hubs_configuration_leaves_proxy_and_bastion_as_they_are
     assert "team: vision" in config
 
 
+@pytest.mark.full
 def test_a_second_release_beside_it_knows_nothing_of_the_first(release):
     install(release, *values_of("second-release"), release="two")
     assert "Phase:          Succeeded" in release.helm("test", "two")
@@ -341,6 +342,7 @@ def test_the_metrics_token_opens_the_metrics_and_nothing_else(namespace):
     assert statuses.split() == ["403", "200", "403"]
 
 
+@pytest.mark.full
 def test_the_volume_of_a_hub_that_was_user_1000_is_the_new_ones_and_a_rollback_runs(namespace):
     def in_pod(component: str, *words: str) -> str:
         return namespace.kubectl("exec", find_pod(namespace, component), "--", *words)

@@ -286,6 +286,7 @@ def test_the_package_has_the_documented_name_and_the_products_version(package):
     assert not [name for name in listed if any(part in name for part in left_out)]
 
 
+@pytest.mark.full
 def test_the_commands_of_the_readme_work_word_for_word(namespace, package, tmp_path):
     (tmp_path / package.name).write_bytes(package.read_bytes())
     values = yaml.safe_load((CHART / "ci" / "https-manual-values.yaml").read_text())
@@ -362,6 +363,7 @@ def test_the_templates_can_be_applied_folder_by_folder(namespace, package, tmp_p
     )
 
 
+@pytest.mark.full
 def test_the_commands_of_the_howto_work_word_for_word(namespace, package, tmp_path):
     folder = make_pair(tmp_path / "work", name="hub.example.org")
     (folder / package.name).write_bytes(package.read_bytes())

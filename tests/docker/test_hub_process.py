@@ -328,6 +328,7 @@ def test_a_hub_that_is_killed_in_the_middle_of_an_update_ends_with_one_container
     assert list_names() == [f"/{identity.container}"]
 
 
+@pytest.mark.full
 def test_an_update_that_waits_for_the_next_start_outlives_the_hub(hub_process, moving, client):
     hub_process.start()
     hub_process.start_server("alice")

@@ -111,6 +111,7 @@ def test_workspaces_and_connections_outlive_a_part_of_the_cluster(people, ann, w
     )
 
 
+@pytest.mark.full
 def test_a_hub_that_starts_while_the_api_server_is_away_calls_nobody_stopped(people, wait_for):
     echo = Echo(people.port, "/user/ann/echo", host=people.host)
     before = people.read("pod", f"ws-{people.name}--ann")["metadata"]["uid"]

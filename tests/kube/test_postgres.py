@@ -215,6 +215,7 @@ def test_the_url_may_stand_in_a_secret_of_the_sites_own_and_debugging_shows_noth
     assert list_places_of_password(release) == []
 
 
+@pytest.mark.full
 def test_a_wrong_password_is_a_sentence_in_the_hubs_log(release):
     release.install(OWN_SECRET)
 

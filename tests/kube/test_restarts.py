@@ -119,6 +119,7 @@ def kill_hub_program(release) -> None:
     release.execute(release.find_pod("hub"), "python", "-c", program, container="hub")
 
 
+@pytest.mark.full
 def test_a_crash_of_the_hub_program_cuts_nobody_off(release, person, open_echo):
     kill_hub_program(release)
     assert open_echo.is_alive()

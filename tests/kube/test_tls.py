@@ -295,6 +295,7 @@ def list_cookies(answer: str) -> dict[str, bool]:
     return {name: "secure" in rest.lower() for name, rest in found}
 
 
+@pytest.mark.full
 def test_a_load_balancer_that_ends_tls_is_believed(offloaded):
     answer = sign_in(offloaded, "balancer")
     assert answer.startswith("HTTP/1.1 302"), answer[:400]
