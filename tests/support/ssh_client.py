@@ -23,6 +23,8 @@ MINIMAL, OTHER, KEYED, STACKS, OWN = (
     "mlhub-test-stacks:latest",
     "mltooling/mlhub-workspace:latest",
 )
+# A workspace fetches its SSH server once it listens.
+LISTENS_SECONDS = 30
 
 
 def ensure_images() -> None:
@@ -144,18 +146,15 @@ class Person:
         return result.stdout
 
     def knock(self, target: str) -> subprocess.CompletedProcess:
-        """Ask the bastion for a tunnel to ``host:port``, with nothing to say there."""
-        return self.run(
-            "-o",
-            "ClearAllForwardings=no",
-            "-o",
-            "LogLevel=INFO",
-            "-W",
-            target,
-            self.bastion,
-            given="SSH-2.0-knock\r\n",
-            timeout=30,
-        )
+        """Ask the bastion for a tunnel to ``host:port``, with nothing to say there; again for a
+        while where nothing listens yet, as in a workspace that has just started.
+        """
+        options = ["-o", "ClearAllForwardings=no", "-o", "LogLevel=INFO", "-W", target]
+        deadline = time.monotonic() + LISTENS_SECONDS
+        while True:
+            result = self.run(*options, self.bastion, given="SSH-2.0-knock\r\n", timeout=30)
+            if "Connection refused" not in result.stderr or time.monotonic() > deadline:
+                return result
 
 
 def read_audit(hub: Hub) -> list[dict]:
