@@ -12,7 +12,8 @@ from tests.support.first_day import live_through_a_day
 @pytest.mark.parametrize(
     "environment",
     [
-        pytest.param({}, id="http"),
+        # Each step of it is in the other modules over plain HTTP.
+        pytest.param({}, id="http", marks=pytest.mark.full),
         pytest.param({"SSL_ENABLED": "true", "MLHUB_HOSTNAMES": "127.0.0.1"}, id="https"),
         pytest.param({"START_CHP": "true"}, id="CHP", marks=pytest.mark.full),
     ],

@@ -29,6 +29,7 @@ class OwnEngine:
         self.gateway = f"198.18.{third}.{fourth + 1}"
         self.folder, self.data = folder, data
         self.options: list[str] = []
+        self.wrapper: list[str] = []  # words before the command, which run it in their place
         self.socket = folder / "docker.sock"
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -61,6 +62,7 @@ class OwnEngine:
         words = [
             "nsenter",
             f"--net=/run/netns/{self.name}",
+            *self.wrapper,
             "dockerd",
             "--host",
             f"unix://{self.socket}",
@@ -133,6 +135,16 @@ def load_image(engine: OwnEngine, image: str) -> None:
     subprocess.run([*own, "image", "prune", "--force"], check=True, capture_output=True)
 
 
+def clear_engine(engine: OwnEngine) -> None:
+    """Remove whatever an engine of a test's own has, but its images."""
+    own = ["docker", "--host", f"unix://{engine.socket}"]
+    for kind in (["container", "ls", "--all", "--quiet"], ["volume", "ls", "--quiet"]):
+        found = subprocess.run([*own, *kind], capture_output=True, text=True).stdout.split()
+        if found:
+            subprocess.run([*own, kind[0], "rm", "--force", *found], capture_output=True)
+    subprocess.run([*own, "network", "prune", "--force"], capture_output=True)
+
+
 @contextlib.contextmanager
 def run_engine(data: Path, wait_for: Callable[..., Any]) -> Iterator[OwnEngine]:
     """Run an engine whose images are in ``data``; what it ran is gone when it ends."""
@@ -148,12 +160,7 @@ def run_engine(data: Path, wait_for: Callable[..., Any]) -> Iterator[OwnEngine]:
         wait_for(engine.is_up, "the second engine answers", 60)
         yield engine
     finally:
-        own = ["docker", "--host", f"unix://{engine.socket}"]
-        for kind in (["container", "ls", "--all", "--quiet"], ["volume", "ls", "--quiet"]):
-            found = subprocess.run([*own, *kind], capture_output=True, text=True).stdout.split()
-            if found:
-                subprocess.run([*own, kind[0], "rm", "--force", *found], capture_output=True)
-        subprocess.run([*own, "network", "prune", "--force"], capture_output=True)
+        clear_engine(engine)
         engine.stop()
         engine.remove_network()
         shutil.rmtree(folder, ignore_errors=True)

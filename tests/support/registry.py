@@ -22,10 +22,11 @@ http: {{addr: "127.0.0.1:{port}", relativeurls: true}}
 class Registry:
     """Run Debian's docker-registry.
 
-    The engine takes any registry on a loopback address as it is.
+    The engine takes any registry on a loopback address as it is. ``within`` are words before the
+    command, such as those that run it in another network.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, within: tuple[str, ...] = ()):
         sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
         from tools.engine import install_packages
 
@@ -34,7 +35,9 @@ class Registry:
         (folder / "config.yml").write_text(CONFIG.format(folder=folder / "data", port=self.port))
         with (folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
-                ["docker-registry", "serve", str(folder / "config.yml")], stdout=log, stderr=log
+                [*within, "docker-registry", "serve", str(folder / "config.yml")],
+                stdout=log,
+                stderr=log,
             )
 
     @property

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mlhub.settings import KNOWN_VARIABLES
+from tests.support.shell_blocks import TRIED, find_test, read_blocks
 
 ROOT = Path(__file__).parents[2]
 TOOLS = "".join(
@@ -75,3 +76,14 @@ def test_the_buttons_and_links_of_the_tutorial_are_those_of_the_pages():
     assert named
     for words in named:
         assert re.search(rf"[>\"]{re.escape(words)}[<\"\s]", templates), words
+
+
+def test_every_shell_block_of_a_page_is_tried_by_a_test():
+    blocks = read_blocks()
+    assert len(blocks) > 40
+    assert [block for block in blocks if not find_test(block)] == []
+    for page, rows in TRIED.items():
+        for begin, test in rows.items():
+            assert (ROOT / test).is_file(), test
+            found = [each.text.lstrip().startswith(begin) for each in blocks if each.page == page]
+            assert any(found), (page, begin)
