@@ -1,6 +1,8 @@
 // What arrives on the public port, told by its first bytes: SSH, TLS, or plain HTTP.
 const SSH = 'SSH-';
 const TLS_HANDSHAKE = 0x16;
+// How an IPv4 address begins that is written as one of IPv6.
+const MAPPED = '00000000000000000000ffff';
 
 function preread(session) {
     // Each event brings all that was read so far, not only what is new.
@@ -25,7 +27,8 @@ function preread(session) {
 
 // Whom a connection is counted for: its address, or of IPv6 the network of 64 bits that one subscriber has.
 function network(session) {
-    return session.rawVariables.binary_remote_addr.slice(0, 8).toString('hex');
+    const bytes = session.rawVariables.binary_remote_addr.toString('hex');
+    return bytes.length === 32 && !bytes.startsWith(MAPPED) ? bytes.slice(0, 16) : bytes;
 }
 
 // An address of 127.0.0.0/8 that stands for this client: sshd counts failures per source (OpenSSH PerSourcePenalties).

@@ -15,7 +15,8 @@ RATE, AT_ONCE, WAITING = 1, 5, 50
 MUX = """
 import mux from "/resources/templates/mux.js";
 for (const address of ["cb007105", "cb007106", "20010db8000100020000000000000001",
-                       "20010db80001000200000000000000ff", "20010db8000100030000000000000001"])
+                       "20010db80001000200000000000000ff", "20010db8000100030000000000000001",
+                       "00000000000000000000ffffcb007105", "00000000000000000000ffffcb007106"])
     console.log(mux.network({ rawVariables: { binary_remote_addr: Buffer.from(address, "hex") } }));
 """
 
@@ -90,4 +91,6 @@ def test_the_port_counts_connections_by_network(hub):
         "20010db800010002",
         "20010db800010002",
         "20010db800010003",
+        "00000000000000000000ffffcb007105",
+        "00000000000000000000ffffcb007106",
     ]
