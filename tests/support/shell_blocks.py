@@ -48,6 +48,7 @@ TRIED = {
         "helm upgrade": CLUSTER,
     },
     "docs/tutorial/first-workspace.md": {"./scripts/up": "tests/image/test_two_commands.py"},
+    "docs/howto/apps.md": {"curl": "tests/hub/test_apps.py"},
     "docs/howto/backup.md": {
         "docker": MACHINE,
         "kubectl --namespace mlhub exec deploy": POD,
