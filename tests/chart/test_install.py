@@ -148,6 +148,7 @@ def test_containers_have_nothing_that_they_do_not_need(release):
         assert ("token" in result.stdout) == (container == "hub")
 
 
+@pytest.mark.full
 def test_a_stranger_in_the_namespace_reaches_the_public_doors_alone(release):
     doors = {"one-proxy-public:80": True, "one-bastion:22": True}
     rooms = {
@@ -166,6 +167,7 @@ def test_a_stranger_in_the_namespace_reaches_the_public_doors_alone(release):
     assert asks(release, other, "one:8081") == {"one:8081": False}
 
 
+@pytest.mark.full
 def test_a_workspace_reaches_the_hub_and_no_other_part_of_the_release(release):
     workspace = {"mlhub.origin": "one", "component": "singleuser-server"}
     shut = (
@@ -276,6 +278,7 @@ def read_served_certificate(namespace: Namespace) -> str:
             forward.terminate()
 
 
+@pytest.mark.full
 def test_https_and_ssh_share_the_port_and_a_changed_certificate_is_served_by_the_same_pod(
     namespace, tmp_path, wait_for
 ):

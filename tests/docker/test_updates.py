@@ -10,6 +10,7 @@ import pytest
 from tornado import web
 
 from mlhub.backends.docker.container import PREVIOUS
+from mlhub.backends.docker.spec import LABEL_CONFIG
 from mlhub.errors import ImageError, WorkspaceError
 from mlhub.identity import Identity
 from mlhub.workspaces.port import Kind
@@ -292,9 +293,9 @@ def published(hub, registry, client, drop_images):
 
     def create():
         client.images.pull(tag)
-        client.api.create_container(
-            tag, name=identity.container, labels={**identity.labels, **LABEL}
-        )
+        # What we write on each of ours: without it, this would be one of the original's.
+        labels = {**identity.labels, LABEL_CONFIG: "0", **LABEL}
+        client.api.create_container(tag, name=identity.container, labels=labels)
         return hub.user("alice").get_or_create_spawner("", "")
 
     hub.spawner.image = tag
