@@ -15,7 +15,7 @@ import bcrypt
 
 from mlhub.signin.native.rules import MAX_PASSWORD_BYTES
 
-NICENESS = 5
+NICENESS = 15
 
 
 def hash_password(password: str) -> bytes:
