@@ -17,6 +17,7 @@ from typing import Any
 from tornado import web
 
 from mlhub.errors import WorkspaceError
+from mlhub.texts import Text
 from mlhub.tools.access import find_port_end
 from mlhub.tools.apps import SETTING, Apps
 from mlhub.tools.sharing_pages import read_shared_port
@@ -26,7 +27,7 @@ from mlhub.workspaces.published import PublishedApp, find_app, make_address, may
 from mlhub.workspaces.sharing import may_run_in
 from mlhub.workspaces.sharing_pages import SharePage
 
-REFUSED = "This hub's policy does not let ports of this workspace be published."
+REFUSED = Text("This hub's policy does not let ports of this workspace be published.")
 
 
 def publish_port(handler: Any, spawner: Any, port: Any, title: str, **more: Any) -> PublishedApp:
@@ -45,7 +46,9 @@ def publish_port(handler: Any, spawner: Any, port: Any, title: str, **more: Any)
 def require_run_in(handler: Any, owner: str, server: str) -> None:
     """Refuse who may not both enter a workspace and start it."""
     if not may_run_in(handler, owner, server):
-        raise web.HTTPError(403, "Only who may enter and start this workspace publishes its ports.")
+        raise web.HTTPError(
+            403, Text("Only who may enter and start this workspace publishes its ports.")
+        )
 
 
 class PublishPage(SharePage):
@@ -61,7 +64,7 @@ class PublishPage(SharePage):
             command=self.field("command").strip(),
             starts=self.field("starts") == "yes",
         )
-        return {"message": f"{app.title} is published.", "alert": "success"}
+        return {"message": Text("%(what)s is published.", what=app.title), "alert": "success"}
 
 
 class AppPage(AccountPage):
@@ -81,7 +84,12 @@ class AppPage(AccountPage):
             await self._lead(app, spawner)
             return
         if not self.apps.may_start(app, spawner):
-            raise web.HTTPError(403, f"{app.title} does not run now. Ask {user_name} to start it.")
+            said = Text(
+                "%(what)s does not run now. Ask %(owner)s to start it.",
+                what=app.title,
+                owner=user_name,
+            )
+            raise web.HTTPError(403, said)
         if self.apps.start(spawner.user, spawner):
             self.told = {"port": app.port, "app": app.title}
         self.redirect(self.request.path, status=303)
@@ -97,7 +105,7 @@ class AppPage(AccountPage):
         app = find_app(self.db, owner.orm_user, name) if owner is not None else None
         spawner = owner.spawners[app.spawner.name] if app is not None else None
         if app is None or not await self._may_see(app, spawner):
-            raise web.HTTPError(404, "There is no such app, or it is not shared with you.")
+            raise web.HTTPError(404, Text("There is no such app, or it is not shared with you."))
         return app, spawner
 
     async def _may_see(self, app: PublishedApp, spawner: Any) -> bool:

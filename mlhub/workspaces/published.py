@@ -20,6 +20,7 @@ from sqlalchemy import Boolean, ForeignKey, Integer, Unicode, UniqueConstraint, 
 from sqlalchemy.orm import Mapped, mapped_column, object_session, relationship
 
 from mlhub.errors import WorkspaceError
+from mlhub.texts import Text
 from mlhub.workspaces.port_sharing import (
     ReceivedPort,
     find_port_url,
@@ -68,19 +69,27 @@ def publish(
     name = _make_name(title)
     if len(command) > MOST_COMMAND or not command.isprintable():
         raise WorkspaceError(
-            f"A command is one line of at most {MOST_COMMAND} characters. Put a longer one into a"
-            " file, and run that."
+            Text(
+                "A command is one line of at most %(most)s characters. Put a longer one into a"
+                " file, and run that.",
+                most=MOST_COMMAND,
+            )
         )
     other = find_app(db, server.user, name)
     row = find_app_at(db, server, port)
     if other is not None and other is not row:
         raise WorkspaceError(
-            f"The app {other.title!r} at port {other.port} has this address already. Choose another"
-            " title."
+            Text(
+                "The app %(what)s at port %(port)s has this address already. Choose another title.",
+                what=repr(other.title),
+                port=other.port,
+            )
         )
     if row is None:
         if db.query(PublishedApp).filter_by(spawner_id=server.id).count() >= MOST_APPS:
-            raise WorkspaceError(f"This workspace has {MOST_APPS} apps. Take one back first.")
+            raise WorkspaceError(
+                Text("This workspace has %(most)s apps. Take one back first.", most=MOST_APPS)
+            )
         row = PublishedApp(spawner_id=server.id, port=port)
         db.add(row)
     row.name, row.title, row.command, row.starts = name, title, command, starts
@@ -91,13 +100,20 @@ def publish(
 def _make_name(title: str) -> str:
     """Make the last part of an app's address of its title."""
     if not title or len(title) > MOST_TITLE:
-        raise WorkspaceError(f"The title of an app is a text of 1 to {MOST_TITLE} characters.")
+        raise WorkspaceError(
+            Text("The title of an app is a text of 1 to %(most)s characters.", most=MOST_TITLE)
+        )
     if not is_valid_display_name(title):
-        raise WorkspaceError(f"{title!r} has characters that cannot be seen. Leave them out.")
+        raise WorkspaceError(
+            Text("%(title)s has characters that cannot be seen. Leave them out.", title=repr(title))
+        )
     name = make_server_name(title)
     if not name:
         raise WorkspaceError(
-            f"{title!r} has no letter or digit that can stand in an address. Add one."
+            Text(
+                "“%(typed)s” has no letter or digit that can stand in an address. Add one.",
+                typed=title,
+            )
         )
     return name
 

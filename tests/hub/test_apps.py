@@ -319,6 +319,11 @@ def test_programs_publish_and_take_back_and_the_page_does_as_they_do(hub):
     refused = oda.browser.submit(page, {**fields, "title": ""}, to=to)
     assert refused.status_code == 400
     assert "The title of an app is a text of 1 to 60 characters." in refused.text
+    oda.browser.headers["Accept-Language"] = "de"
+    refused = oda.browser.submit(page, {**fields, "title": ""}, to=to)
+    assert "Der Titel einer App ist ein Text mit 1 bis 60 Zeichen." in refused.text
+    assert "Diese App gibt es nicht" in oda.look(oda, "nothing").text
+    del oda.browser.headers["Accept-Language"]
     (row,) = re.findall(r'<tr class="published-app">.*?</tr>', text, re.S)
     (number,) = re.findall(r'value="app"><input type="hidden" name="number" value="(\d+)', row)
     oda.browser.submit(page, {"kind": "app", "number": number}, to=f"/hub/unshare/oda/{SERVER}")
