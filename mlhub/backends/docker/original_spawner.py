@@ -16,6 +16,7 @@ from mlhub.backends.docker.original import Original, is_shared, make_client_id, 
 from mlhub.backends.docker.use import DockerUseMixin
 from mlhub.errors import WorkspaceError
 from mlhub.options.images import find_image_settings
+from mlhub.texts import Text
 from mlhub.workspaces.grant import ACCEPTED
 
 SAVED = "saved_user_options"  # in what the original wrote of a spawner
@@ -99,9 +100,12 @@ class OriginalMixin(DockerUseMixin):
         found = await self.backend.engine.find("inspect_container", one.name)
         if found is not None and found["State"]["Running"]:
             raise WorkspaceError(
-                f"The container {one.name!r} of ML Hub of 2021 runs with the files of this"
-                " workspace, and could not be gone on with. Ask your administrator to stop it"
-                f" (`docker stop {one.name}`), then start again. What is in it is kept."
+                Text(
+                    "The container '%(name)s' of ML Hub of 2021 runs with the files of this"
+                    " workspace, and could not be gone on with. Ask your administrator to stop it"
+                    " (`docker stop %(name)s`), then start again. What is in it is kept.",
+                    name=one.name,
+                )
             )
 
     def tell_of_files(self, found: dict[str, Any]) -> None:
